@@ -1,1 +1,3 @@
-//! (being built)
+//! One call being written.
+
+pub mod manifest;
