@@ -9,20 +9,38 @@ use std::collections::BTreeMap;
 pub enum Discard {
     /// The call table was full and the call was not admitted.
     CallTableFull,
+    /// The kernel had no room left in the capture ring.
+    CaptureDrop,
     /// The frame is cut by the snap length and its payload is incomplete.
     Cut,
     /// Seen before: same stream, same sequence number.
     Duplicate,
+    /// Of a call that a rule keeps out.
+    Excluded,
+    /// Of a call that the recorder itself failed in.
+    Failed,
+    /// The operator's filter passes it over.
+    Filtered,
     /// Media for a call's address from a sender that the call did not negotiate.
     ForeignSource,
     /// A fragment whose datagram never became whole, or that was refused.
     Fragment,
     /// A header contradicts itself or the frame's length.
     Malformed,
+    /// Left out on purpose: media of a pause, keys that are not to be kept.
+    Masked,
     /// RTP that no call claims.
     MediaUnclaimed,
+    /// Media of a call of which a rule keeps only the manifest.
+    MetadataOnly,
     /// Neither SIP nor media of a call: ARP, DNS, ICMP, other UDP and TCP.
     NotTelephony,
+    /// A queue of the recorder was full: it could not keep up.
+    QueueDrop,
+    /// The same stream again at another hop, where sound is kept and not packets.
+    RelayCopy,
+    /// Of a call that was turned away: the recorder was at its limits.
+    Shed,
     /// SIP outside a call: REGISTER, OPTIONS, SUBSCRIBE and the like.
     SipOutsideCall,
     /// Looks like SIP and cannot be read.
@@ -31,6 +49,8 @@ pub enum Discard {
     TcpGap,
     /// A tunnel that is not taken apart.
     Tunnel,
+    /// Of a call of which it cannot be told whether a rule keeps it out.
+    Undecided,
     /// A link type or network protocol that is not understood.
     UnknownLink,
 }
@@ -40,17 +60,27 @@ impl Discard {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CallTableFull => "call-table-full",
+            Self::CaptureDrop => "capture-drop",
             Self::Cut => "cut",
             Self::Duplicate => "duplicate",
+            Self::Excluded => "excluded",
+            Self::Failed => "failed",
+            Self::Filtered => "filtered",
             Self::ForeignSource => "foreign-source",
             Self::Fragment => "fragment",
             Self::Malformed => "malformed",
+            Self::Masked => "masked",
             Self::MediaUnclaimed => "media-unclaimed",
+            Self::MetadataOnly => "metadata-only",
             Self::NotTelephony => "not-telephony",
+            Self::QueueDrop => "queue-drop",
+            Self::RelayCopy => "relay-copy",
+            Self::Shed => "shed",
             Self::SipOutsideCall => "sip-outside-call",
             Self::SipUnparsable => "sip-unparsable",
             Self::TcpGap => "tcp-gap",
             Self::Tunnel => "tunnel",
+            Self::Undecided => "undecided",
             Self::UnknownLink => "unknown-link",
         }
     }
@@ -75,16 +105,26 @@ impl Counters {
 
     /// Returns whether the books balance.
     pub fn balanced(&self) -> bool {
-        self.captured == self.recorded + self.discarded.values().sum::<u64>()
+        self.captured == self.accounted()
+    }
+
+    /// Frames recorded or discarded.
+    pub fn accounted(&self) -> u64 {
+        self.recorded + self.discarded.values().sum::<u64>()
+    }
+
+    /// Takes over where the frames of `books` went; that they were captured is counted here already.
+    pub fn settle(&mut self, books: &Self) {
+        self.recorded += books.recorded;
+        for (reason, frames) in &books.discarded {
+            self.discard(*reason, *frames);
+        }
     }
 
     /// Adds another book to this one.
     pub fn add(&mut self, other: &Self) {
         self.captured += other.captured;
-        self.recorded += other.recorded;
-        for (reason, frames) in &other.discarded {
-            self.discard(*reason, *frames);
-        }
+        self.settle(other);
     }
 }
 

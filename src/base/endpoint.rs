@@ -27,11 +27,6 @@ impl Ip {
     pub fn is_unspecified(self) -> bool {
         self.to_std().is_unspecified()
     }
-
-    /// Returns the address as one integer.
-    pub const fn bits(self) -> u128 {
-        self.0
-    }
 }
 
 impl From<IpAddr> for Ip {

@@ -60,6 +60,11 @@ impl FrameBlock {
         self.frames.clear();
     }
 
+    /// Whether a queue item should not grow further.
+    pub fn is_full(&self) -> bool {
+        self.frames.len() >= BLOCK_FRAMES || self.bytes.len() >= BLOCK_BYTES
+    }
+
     /// Returns the bytes of `frame`, which must be one of this block's.
     pub fn data(&self, frame: &FrameMeta) -> &[u8] {
         &self.bytes[frame.offset as usize..][..frame.len as usize]
@@ -72,4 +77,42 @@ impl FrameBlock {
         self.bytes.extend_from_slice(data);
         self.frames.push(FrameMeta { offset, len, ..meta });
     }
+
+    /// Appends an Ethernet frame whose VLAN tag the kernel has taken out: puts it back after the addresses,
+    /// where the snap length left those. `meta.wire_len` is that without the tag.
+    pub fn push_tagged(&mut self, meta: FrameMeta, data: &[u8], tag: [u8; 4]) {
+        let Some((addresses, rest)) = data.split_at_checked(ETHERNET_ADDRESSES) else {
+            return self.push(meta, data);
+        };
+        self.push(FrameMeta { wire_len: meta.wire_len.saturating_add(4), ..meta }, addresses);
+        self.bytes.extend_from_slice(&tag);
+        self.bytes.extend_from_slice(rest);
+        if let Some(frame) = self.frames.last_mut() {
+            frame.len += u32::try_from(tag.len() + rest.len()).expect("frames are bounded by limits");
+        }
+    }
 }
+
+/// A frame that left its block: a fragment that waits for the others, a segment, a held packet.
+#[derive(Clone, Debug)]
+pub struct OwnedFrame {
+    /// As captured; `offset` has no meaning here.
+    pub meta: FrameMeta,
+    /// The frame's bytes.
+    pub bytes: Box<[u8]>,
+}
+
+impl OwnedFrame {
+    /// Copies a frame out of its block.
+    pub fn copy(block: &FrameBlock, frame: &FrameMeta) -> Self {
+        Self { meta: *frame, bytes: block.data(frame).into() }
+    }
+}
+
+/// Destination and source.
+const ETHERNET_ADDRESSES: usize = 12;
+/// Frames of a full block: so many that a call has several among those of thousands of calls, which a
+/// shard then works through together, while what it knows of the call is in the cache.
+const BLOCK_FRAMES: usize = 32_768;
+/// Bytes of a full block; the last frame may go past it.
+const BLOCK_BYTES: usize = 8 << 20;

@@ -2,6 +2,13 @@
 
 pub mod counters;
 pub mod endpoint;
+pub mod format;
 pub mod frame;
 pub mod limits;
+pub mod merge;
+pub mod net;
+pub mod party;
+pub mod policy;
+pub mod redacted;
+pub mod seed;
 pub mod time;

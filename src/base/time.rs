@@ -48,6 +48,11 @@ impl Stamp {
     pub fn before(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
+
+    /// Returns this time plus `nanos`, which may be negative, stopping at both ends of the range.
+    pub const fn shifted(self, nanos: i64) -> Self {
+        Self(self.0.saturating_add_signed(nanos))
+    }
 }
 
 /// RFC 3339 in UTC with nanoseconds, as manifests print it.
@@ -90,5 +95,6 @@ mod tests {
         assert_eq!(a.nanos_after(b), -4);
         assert_eq!(a.since(b), Duration::ZERO);
         assert_eq!(b.since(a), Duration::from_nanos(4));
+        assert_eq!((a.shifted(4), b.shifted(-4), a.shifted(-9)), (b, a, Stamp::ZERO));
     }
 }
