@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::counters::Counters;
+pub use crate::base::party::Party;
 use crate::base::time::Stamp;
+pub use crate::call::closing::EndedBy;
+pub use crate::recording::parts::Part;
+pub use crate::recording::pause::MaskedBy;
 
 /// Version of the manifest's shape.
 pub const SCHEMA: u32 = 1;
@@ -19,6 +23,9 @@ pub struct Manifest {
     pub schema: u32,
     /// UUIDv7.
     pub id: String,
+    /// Which part of its call it is, where the recorder was started anew during the call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
     /// How it ended.
     pub state: State,
     /// Time of sample 0: the first INVITE, or the first packet of a call whose INVITE was not seen.
@@ -41,6 +48,9 @@ pub struct Manifest {
     pub streams: Vec<StreamFacts>,
     /// Stretches of the timeline without the sound that was sent.
     pub gaps: Vec<Gap>,
+    /// Stretches that were left out on purpose, by their beginning. Each is a gap of a side as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<MaskedSpan>,
     /// Sealed files of this recording, this manifest excluded.
     pub files: Vec<FileFacts>,
     /// The call's books.
@@ -53,6 +63,20 @@ pub struct Manifest {
     pub recorder: RecorderFacts,
 }
 
+impl Manifest {
+    /// Leaves no more than a receipt says: nothing of who called whom, when they spoke, and from where.
+    pub fn forget_parties(&mut self) {
+        let CallFacts { ended_by, orphan, .. } = self.call;
+        self.call = CallFacts { ended_by, orphan, ..CallFacts::default() };
+        self.answered = None;
+        self.streams.clear();
+        self.gaps.clear();
+        self.masked.clear();
+        self.ladder.clear();
+        self.notes.clear();
+    }
+}
+
 /// How a recording ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -63,10 +87,24 @@ pub enum State {
     Excluded,
     /// Could not be recorded; the notes say why.
     Failed,
-    /// The recorder or the capture stopped before the call did.
+    /// The recorder or the capture stopped before the call did. What came after is in the next part, where
+    /// another process went on with the call.
     Interrupted,
     /// Never answered.
     Unanswered,
+}
+
+impl State {
+    /// The name that the JSON uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Excluded => "excluded",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Unanswered => "unanswered",
+        }
+    }
 }
 
 /// Who called whom.
@@ -88,36 +126,6 @@ pub struct CallFacts {
     pub status: Option<u16>,
     /// Whether media came without signalling.
     pub orphan: bool,
-}
-
-/// What ended a call.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EndedBy {
-    /// BYE.
-    Bye,
-    /// CANCEL.
-    Cancel,
-    /// The capture ended first.
-    CaptureEnd,
-    /// A final failure response.
-    Failure,
-    /// Media stopped and nothing was signalled.
-    MediaEnd,
-    /// No answer, no more messages.
-    Timeout,
-}
-
-/// Whose voice.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Party {
-    /// Sent the first INVITE. Left channel.
-    Caller,
-    /// Was called. Right channel.
-    Callee,
-    /// Not known: media without signalling.
-    Unknown,
 }
 
 /// One RTP stream: the packets of one SSRC from one address to another.
@@ -152,7 +160,8 @@ pub struct StreamFacts {
     pub lost: u64,
     /// Packets seen again.
     pub duplicate: u64,
-    /// Packets that came after their place on the timeline had been given up.
+    /// Packets that came after their place on the timeline had been given up, or so much faster than they were made
+    /// that there was none.
     pub late: u64,
     /// Packets that came after a later one.
     pub reordered: u64,
@@ -166,6 +175,26 @@ pub struct StreamFacts {
     pub loss_map: Vec<(u64, u32)>,
     /// Payload types seen, with their packets.
     pub payload_types: BTreeMap<u8, u64>,
+    /// What the two ends said of it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtcp: Option<RemoteReport>,
+}
+
+/// What the two ends said of a stream (RFC 3550 section 6.4).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RemoteReport {
+    /// Reports of the sender.
+    pub sender_reports: u64,
+    /// Packets that the sender says it has sent, in the last of them.
+    pub sent: Option<u32>,
+    /// Reports of who receives it.
+    pub receiver_reports: u64,
+    /// Packets lost on the whole way, in the last of them; negative where duplicates came.
+    pub lost: Option<i32>,
+    /// Jitter there.
+    pub jitter_ms: Option<f64>,
+    /// When it said goodbye.
+    pub bye: Option<Stamp>,
 }
 
 /// A stretch of the timeline without the sound that was sent.
@@ -199,6 +228,25 @@ pub enum GapReason {
     Silence,
     /// There, and not decodable.
     Undecodable,
+}
+
+/// A stretch that was left out on purpose.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct MaskedSpan {
+    /// When it was said, or the tone began.
+    pub at: Stamp,
+    /// Its beginning, in seconds from the recording's start.
+    pub from_s: f64,
+    /// Its end.
+    pub to_s: f64,
+    /// Whose side; both where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<Party>,
+    /// How it was said.
+    pub by: MaskedBy,
+    /// Why, as given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// One sealed file.
