@@ -1,0 +1,34 @@
+//! What the archive decides: who may, what is due, what is missing. It decides, and never does: plans and grants
+//! go up to `shell::vault`, which carries them out.
+//!
+//! ```text
+//! custodians' shares (m of n) ─► root identity ─► epoch identity (class × month) ─► envelope (one a recording)
+//!                                                                                     └─► file keys
+//! ```
+//!
+//! A recording opens only with its envelope *and* the identity of its epoch: see [`envelope`].
+
+pub mod access;
+pub mod bundle;
+pub mod certificate;
+pub mod class;
+pub mod clock;
+pub mod copies;
+pub mod custody;
+pub mod details;
+pub mod entry;
+pub mod envelope;
+pub mod epoch;
+pub mod hold;
+pub mod intake;
+pub mod matter;
+pub mod media;
+pub mod proof;
+pub mod record;
+pub mod report;
+pub mod request;
+pub mod retention;
+pub mod scope;
+pub mod search;
+pub mod slip;
+pub mod sums;
