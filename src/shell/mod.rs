@@ -1,1 +1,47 @@
-//! (being built)
+//! Threads, queues, files and clocks: the only floor that touches the outside world.
+
+pub mod canary;
+pub mod capture;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod control_client;
+pub mod disk;
+pub(crate) mod dispatch;
+mod doubt;
+pub mod entropy;
+pub mod events;
+pub mod filter;
+pub mod handover;
+pub mod http;
+pub mod identity;
+pub mod journal;
+pub mod keys;
+pub mod library;
+pub mod load;
+pub mod logging;
+pub mod metrics;
+pub mod notify;
+pub mod openings;
+pub mod ops;
+pub mod pace;
+pub mod persist;
+pub mod pipeline;
+mod plugins;
+pub mod pressure;
+pub mod receipts;
+pub mod record;
+pub mod recovery;
+pub mod replay;
+pub mod rulebook;
+pub mod salvage;
+pub mod sandbox;
+pub mod service;
+pub(crate) mod shard;
+pub mod signals;
+pub mod source;
+pub mod status;
+pub mod store;
+pub mod threads;
+pub mod vault;
+pub mod verify;

@@ -1,0 +1,92 @@
+//! The catalog of a vault made anew, and compared with the one that there is.
+
+use std::collections::BTreeSet;
+
+use crate::archive::access::{Action, Request};
+use crate::archive::entry::{Outcome, Resource};
+use crate::archive::epoch::Epoch;
+use crate::archive::record::{Phase, RecordingId};
+use crate::archive::search::Cursor;
+use crate::shell::clock;
+use crate::shell::entropy::OsRandom;
+use crate::shell::vault::catalog::rebuild::{Rebuilt, Sources, rebuild};
+use crate::shell::vault::catalog::recordings::{Filter, NewRecord};
+use crate::shell::vault::catalog::{Catalog, CatalogError};
+use crate::shell::vault::home::Vault;
+use crate::shell::vault::keyring::KeyRing;
+use crate::shell::vault::matters::{self, MattersError};
+
+/// Makes the catalog of a vault anew in `into`: what is destroyed stays so, by the vault's log. What only `present`
+/// can have is taken over from it where there is one: recordings that are staged, and how far recorders' logs are
+/// known. Without it recorders show both again, from the beginning of their logs.
+pub async fn rebuild_vault(
+    vault: &Vault,
+    ring: &KeyRing,
+    present: Option<&Catalog>,
+    into: &Catalog,
+) -> Result<Rebuilt, MattersError> {
+    let actor = vault.actor_of(ring);
+    let (action, resource, now) = (Action::Rebuild, Resource::Vault, clock::now());
+    let grant = vault.log.ask(&Request { actor: &actor, action, resource, reason: None, now })?;
+    let rebuilt = run(vault, ring, present, into).await;
+    let outcome = match &rebuilt {
+        Ok(rebuilt) => Outcome::Done(serde_json::json!({
+            "recordings": rebuilt.recordings, "faults": rebuilt.faults.len(),
+        })),
+        Err(fault) => Outcome::Failed(fault.to_string()),
+    };
+    vault.log.outcome(&grant, outcome)?;
+    rebuilt
+}
+
+async fn run(
+    vault: &Vault,
+    ring: &KeyRing,
+    present: Option<&Catalog>,
+    into: &Catalog,
+) -> Result<Rebuilt, MattersError> {
+    let places = vault.places()?;
+    let tombstones: BTreeSet<RecordingId> =
+        matters::tombstones(vault)?.into_iter().map(|(id, _)| id).collect();
+    let is_destroyed = |epoch: &Epoch, id: &RecordingId| {
+        tombstones.contains(id) || vault.keys.is_destroyed(epoch).unwrap_or_default()
+    };
+    let (mut staged, mut positions) = (Vec::new(), Vec::new());
+    if let Some(present) = present {
+        staged = staged_in(present).await?;
+        for recorder in present.recorders().await? {
+            let position = present.recorder_position(&recorder).await?;
+            positions.extend(position.map(|position| (recorder, position)));
+        }
+    }
+    let sources = Sources {
+        place: &*places[0],
+        keys: ring,
+        entry: &|_, _| None,
+        is_destroyed: &is_destroyed,
+        staged,
+        positions,
+    };
+    let mut random = OsRandom::new().map_err(crate::shell::vault::home::VaultError::from)?;
+    let rebuilt = rebuild(into, &sources, &mut random).await?;
+    // Holds, requests and tombstones are the log's.
+    matters::catch_up(vault, into).await?;
+    into.bury().await?;
+    Ok(rebuilt)
+}
+
+async fn staged_in(present: &Catalog) -> Result<Vec<NewRecord>, CatalogError> {
+    let filter = Filter { phase: Some(Phase::Staged), ..Filter::default() };
+    let mut staged: Vec<NewRecord> = Vec::new();
+    loop {
+        let last = staged.last().map(|last| &last.record);
+        let after = last.map(|last| Cursor { start: last.receipt.start, id: last.id });
+        let page = present.page(after.as_ref(), PAGE, &filter).await?;
+        if page.is_empty() {
+            return Ok(staged);
+        }
+        staged.extend(page.into_iter().map(|record| NewRecord { record, indexed: None }));
+    }
+}
+
+const PAGE: u32 = 500;

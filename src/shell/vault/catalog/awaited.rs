@@ -1,0 +1,232 @@
+//! What recorders' logs say, and what of it is not here yet: so that no receipt is forgotten, however long its files
+//! take, and every entry of every log is in one book.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use crate::archive::intake::Books;
+use crate::archive::record::RecordingId;
+use crate::seal::receipt::Receipt;
+use crate::shell::vault::catalog::recorders::{self, Position};
+use crate::shell::vault::catalog::schema::Migration;
+use crate::shell::vault::catalog::{Catalog, CatalogError, number_at, signed, statement, values};
+
+/// Entries that a log has more than were known.
+#[derive(Clone, Debug, Default)]
+pub struct NewEntries {
+    /// Receipts, each with its place in the log.
+    pub receipts: Vec<(u64, Receipt)>,
+    /// Other entries, as they are.
+    pub others: Vec<(u64, Vec<u8>)>,
+}
+
+/// A receipt whose recording is not here.
+#[derive(Clone, Debug)]
+pub struct Awaited {
+    /// Its place in the log.
+    pub index: u64,
+    /// The receipt.
+    pub receipt: Receipt,
+    /// Why it was not taken in when that was last tried; empty where it was not tried.
+    pub fault: String,
+}
+
+impl Catalog {
+    /// Says that the log of `recorder` is known up to `position`, with the entries between: all or nothing. Entries
+    /// that are known already are left as they are.
+    pub async fn note_log(
+        &self,
+        recorder: &str,
+        position: &Position,
+        entries: &NewEntries,
+    ) -> Result<(), CatalogError> {
+        let doing = "writing what a recorder's log says";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        let number = recorders::number(&mut transaction, recorder).await.map_err(fault.clone())?;
+        note(&mut transaction, number, position, entries).await.map_err(fault)?;
+        self.commit(doing, transaction).await
+    }
+
+    /// Receipts whose recordings are not here, from the place `from` of the log on, at most `limit`.
+    pub async fn awaited(&self, recorder: &str, from: u64, limit: u32) -> Result<Vec<Awaited>, CatalogError> {
+        let fault = self.fault("listing what is awaited");
+        let sql = format!(
+            "SELECT place, entry, fault FROM awaited WHERE recorder = (SELECT no FROM recorders WHERE key = $1)
+             AND place >= $2 ORDER BY place LIMIT {limit}"
+        );
+        let query = statement(sql).bind(recorder.to_owned()).bind(signed(from));
+        let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
+        rows.iter().map(awaited_at).collect::<Result<_, sqlx::Error>>().map_err(fault)
+    }
+
+    /// The receipt of one recording, where it is awaited.
+    pub async fn awaited_one(
+        &self,
+        recorder: &str,
+        id: &RecordingId,
+    ) -> Result<Option<Awaited>, CatalogError> {
+        let fault = self.fault("looking whether a recording is awaited");
+        let row = sqlx::query(
+            "SELECT place, entry, fault FROM awaited WHERE recorder = (SELECT no FROM recorders WHERE key = $1)
+             AND id = $2 ORDER BY place LIMIT 1",
+        )
+        .bind(recorder.to_owned())
+        .bind(id.as_bytes().to_vec())
+        .fetch_optional(self.pool())
+        .await
+        .map_err(fault.clone())?;
+        row.as_ref().map(awaited_at).transpose().map_err(fault)
+    }
+
+    /// Says why receipts could not be taken in.
+    pub async fn set_awaited_faults(
+        &self,
+        recorder: &str,
+        faults: &[(u64, String)],
+    ) -> Result<(), CatalogError> {
+        let doing = "writing why something is awaited";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        for (index, why) in faults {
+            sqlx::query(
+                "UPDATE awaited SET fault = $1
+                 WHERE recorder = (SELECT no FROM recorders WHERE key = $2) AND place = $3",
+            )
+            .bind(why.clone())
+            .bind(recorder.to_owned())
+            .bind(signed(*index))
+            .execute(&mut *transaction)
+            .await
+            .map_err(fault.clone())?;
+        }
+        self.commit(doing, transaction).await
+    }
+
+    /// Says that recordings have been taken in.
+    pub async fn set_arrived(&self, recorder: &str, indexes: &[u64]) -> Result<(), CatalogError> {
+        let doing = "writing what has arrived";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        for indexes in indexes.chunks(ROWS_MAX) {
+            let numbers: Vec<String> = indexes.iter().map(|index| signed(*index).to_string()).collect();
+            let sql = format!(
+                "DELETE FROM awaited WHERE recorder = (SELECT no FROM recorders WHERE key = $1)
+                 AND place IN ({})",
+                numbers.join(",")
+            );
+            let query = statement(sql).bind(recorder.to_owned());
+            query.execute(&mut *transaction).await.map_err(fault.clone())?;
+        }
+        self.commit(doing, transaction).await
+    }
+
+    /// How many entries of a recorder's log are in which book.
+    pub async fn books(&self, recorder: &str) -> Result<Books, CatalogError> {
+        let fault = self.fault("counting a recorder's entries");
+        let sql = "SELECT c.size, (SELECT COUNT(*) FROM recordings r WHERE r.recorder = c.no),
+            (SELECT COUNT(*) FROM awaited a WHERE a.recorder = c.no),
+            (SELECT COUNT(*) FROM recorder_events v WHERE v.recorder = c.no) FROM recorders c WHERE c.key = $1";
+        let row = sqlx::query(sql)
+            .bind(recorder.to_owned())
+            .fetch_optional(self.pool())
+            .await
+            .map_err(fault.clone())?;
+        let Some(row) = row else { return Ok(Books::default()) };
+        let number = |column| number_at(&row, column).map_err(fault.clone());
+        let (size, recordings) = (number(0)?, number(1)?);
+        Ok(Books { size, recordings, awaited: number(2)?, events: number(3)? })
+    }
+
+    /// Entries of a recorder's log that are no receipts, from the place `from` on, at most `limit`.
+    pub async fn recorder_events(
+        &self,
+        recorder: &str,
+        from: u64,
+        limit: u32,
+    ) -> Result<Vec<(u64, Vec<u8>)>, CatalogError> {
+        let fault = self.fault("listing what happened to a recorder");
+        let sql = format!(
+            "SELECT place, entry FROM recorder_events
+             WHERE recorder = (SELECT no FROM recorders WHERE key = $1) AND place >= $2
+             ORDER BY place LIMIT {limit}"
+        );
+        let query = statement(sql).bind(recorder.to_owned()).bind(signed(from));
+        let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
+        let read = |row: &AnyRow| Ok((number_at(row, 0)?, row.try_get(1)?));
+        rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
+    }
+}
+
+fn awaited_at(row: &AnyRow) -> Result<Awaited, sqlx::Error> {
+    let entry: String = row.try_get(1)?;
+    let receipt =
+        Receipt::from_entry(entry.as_bytes()).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Awaited { index: number_at(row, 0)?, receipt, fault: row.try_get(2)? })
+}
+
+async fn note(
+    connection: &mut AnyConnection,
+    recorder: i64,
+    position: &Position,
+    entries: &NewEntries,
+) -> Result<(), sqlx::Error> {
+    for receipts in entries.receipts.chunks(ROWS_MAX) {
+        let sql = format!(
+            "INSERT INTO awaited (recorder, place, id, entry, fault) VALUES {} ON CONFLICT DO NOTHING",
+            values(receipts.len(), 5, 1)
+        );
+        let mut query = statement(sql);
+        for (index, receipt) in receipts {
+            // A receipt has one text, which is JSON.
+            let entry = String::from_utf8_lossy(&receipt.to_entry()).into_owned();
+            // One that is no id is refused when it is looked at.
+            let id =
+                receipt.id.parse::<RecordingId>().map_or_else(|_| Vec::new(), |id| id.as_bytes().to_vec());
+            query = query.bind(recorder).bind(signed(*index)).bind(id).bind(entry).bind(String::new());
+        }
+        query.execute(&mut *connection).await?;
+    }
+    for others in entries.others.chunks(ROWS_MAX) {
+        let sql = format!(
+            "INSERT INTO recorder_events (recorder, place, entry) VALUES {} ON CONFLICT DO NOTHING",
+            values(others.len(), 3, 1)
+        );
+        let mut query = statement(sql);
+        for (index, entry) in others {
+            query = query.bind(recorder).bind(signed(*index)).bind(entry.clone());
+        }
+        query.execute(&mut *connection).await?;
+    }
+    // Another process may have been quicker: a log never shrinks.
+    let sql = "UPDATE recorders SET size = $1, root = $2, checkpoint = $3 WHERE no = $4 AND size <= $1";
+    let query = sqlx::query(sql)
+        .bind(signed(position.size))
+        .bind(position.root.0.to_vec())
+        .bind(position.checkpoint.clone())
+        .bind(recorder);
+    query.execute(&mut *connection).await?;
+    Ok(())
+}
+
+/// Rows of one statement.
+const ROWS_MAX: usize = 256;
+
+pub(super) const TABLES: Migration = Migration {
+    name: "awaited 1",
+    sql: &[
+        "CREATE TABLE awaited (
+            recorder BIGINT NOT NULL REFERENCES recorders (no),
+            place BIGINT NOT NULL,
+            id BYTEA NOT NULL,
+            entry TEXT NOT NULL,
+            fault TEXT NOT NULL,
+            PRIMARY KEY (recorder, place)) CLUSTERED",
+        "CREATE INDEX awaited_by_id ON awaited (recorder, id)",
+        "CREATE TABLE recorder_events (
+            recorder BIGINT NOT NULL REFERENCES recorders (no),
+            place BIGINT NOT NULL,
+            entry BYTEA NOT NULL,
+            PRIMARY KEY (recorder, place)) CLUSTERED",
+    ],
+};

@@ -1,0 +1,48 @@
+//! What recorders' logs say.
+
+use crate::archive::intake::Books;
+use crate::seal::tree::Hash;
+use crate::shell::vault::catalog::Catalog;
+use crate::shell::vault::catalog::awaited::NewEntries;
+use crate::shell::vault::catalog::recorders::Position;
+use crate::shell::vault::catalog::recordings::NewRecord;
+use crate::shell::vault::catalog::tests::record;
+
+fn position(size: u64) -> Position {
+    Position { size, root: Hash::leaf(&size.to_be_bytes()), checkpoint: format!("note {size}") }
+}
+
+pub(super) async fn entries_are_in_one_book_until_they_arrive(address: String) {
+    let catalog = Catalog::open(&address).await.unwrap();
+    let records: Vec<_> = (0..300).map(|number| record(number * 2, number)).collect();
+    let recorder = records[0].recorder.clone();
+    let entries = NewEntries {
+        receipts: records.iter().map(|record| (record.receipt_index, record.receipt.clone())).collect(),
+        others: vec![(1, b"{\"event\":\"begun\"}".to_vec()), (3, b"later".to_vec())],
+    };
+    for _ in 0..2 {
+        catalog.note_log(&recorder, &position(302), &entries).await.unwrap();
+    }
+    // A shorter one, of another process that was slower, takes nothing back.
+    catalog.note_log(&recorder, &position(5), &NewEntries::default()).await.unwrap();
+    assert_eq!(catalog.recorder_position(&recorder).await.unwrap(), Some(position(302)));
+    let books = Books { size: 302, recordings: 0, awaited: 300, events: 2 };
+    assert_eq!(catalog.books(&recorder).await.unwrap(), books);
+    assert_eq!(catalog.recorder_events(&recorder, 2, 9).await.unwrap(), [(3, b"later".to_vec())]);
+    let page = catalog.awaited(&recorder, 4, 2).await.unwrap();
+    assert_eq!(page.iter().map(|one| one.index).collect::<Vec<_>>(), [4, 6]);
+    let one = catalog.awaited_one(&recorder, &records[7].id).await.unwrap().unwrap();
+    assert_eq!((one.index, &one.receipt), (14, &records[7].receipt));
+    assert!(catalog.awaited_one("another", &records[7].id).await.unwrap().is_none());
+    catalog.set_awaited_faults(&recorder, &[(14, "changed".into())]).await.unwrap();
+    assert_eq!(catalog.awaited_one(&recorder, &records[7].id).await.unwrap().unwrap().fault, "changed");
+    let new: Vec<_> =
+        records.iter().map(|record| NewRecord { record: record.clone(), indexed: None }).collect();
+    catalog.take_in(&new).await.unwrap();
+    let indexes: Vec<_> = records.iter().map(|record| record.receipt_index).collect();
+    catalog.set_arrived(&recorder, &indexes).await.unwrap();
+    let books = catalog.books(&recorder).await.unwrap();
+    assert_eq!((books.recordings, books.awaited, books.missing()), (300, 0, 0));
+    assert!(catalog.awaited(&recorder, 0, 1).await.unwrap().is_empty());
+    catalog.close().await;
+}

@@ -1,0 +1,238 @@
+//! The configuration of a vault: one TOML file, `vault.toml` in its home.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::archive::class::Class;
+use crate::archive::epoch::ClassName;
+
+/// A vault's configuration. A key that is not known is refused.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The vault itself.
+    pub vault: Section,
+    /// Retention classes.
+    #[serde(default, rename = "class")]
+    pub classes: Vec<Class>,
+    /// Places where copies are.
+    #[serde(default, rename = "place")]
+    pub places: Vec<PlaceConfig>,
+    /// Recorders whose recordings are taken in.
+    #[serde(default, rename = "recorder")]
+    pub recorders: Vec<RecorderConfig>,
+}
+
+/// The vault itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Section {
+    /// Its name, in its log.
+    pub name: String,
+    /// Catalog: `sqlite:PATH` or `postgres://…`; beside this file where it is not said.
+    #[serde(default)]
+    pub catalog: Option<String>,
+    /// Further folders that keep the keys, each on another device or host: envelopes that are lost are
+    /// recordings that are lost.
+    #[serde(default)]
+    pub key_places: Vec<PathBuf>,
+    /// Codes of reasons that may be given.
+    #[serde(default = "reason_codes")]
+    pub reason_codes: Vec<String>,
+}
+
+fn reason_codes() -> Vec<String> {
+    let codes =
+        ["audit", "complaint", "court-order", "customer-request", "drill", "erasure-request", "quality"];
+    let more = ["retention", "transfer"];
+    codes.iter().chain(&more).map(|code| (*code).to_owned()).collect()
+}
+
+/// A place where copies are. What is not known is refused by [`PlaceKind`], which gets all that is left.
+#[derive(Clone, Debug, Deserialize)]
+pub struct PlaceConfig {
+    /// Its name.
+    pub name: String,
+    /// Where it stands: copies in one site count as one where sites are counted.
+    pub site: String,
+    /// What it is, and how it is reached.
+    #[serde(flatten)]
+    pub kind: PlaceKind,
+}
+
+/// What a place is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
+pub enum PlaceKind {
+    /// A folder of a file system that is mounted.
+    Directory {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// An S3-compatible store. Credentials come from a file, never from here.
+    S3 {
+        /// `https://…`; of Amazon where it is not said.
+        #[serde(default)]
+        endpoint: Option<String>,
+        /// Bucket.
+        bucket: String,
+        /// Region.
+        #[serde(default)]
+        region: Option<String>,
+        /// Put before each object's name.
+        #[serde(default)]
+        prefix: String,
+        /// A file with `access_key_id = "…"` and `secret_access_key = "…"`.
+        credentials: PathBuf,
+        /// PEM of an authority that is trusted for this store alone.
+        #[serde(default)]
+        authority: Option<PathBuf>,
+        /// Whether objects are locked for their retention, and the place is to be WORM.
+        #[serde(default)]
+        object_lock: bool,
+        /// Plain HTTP to a loopback address, for tests.
+        #[serde(default)]
+        loopback_http: bool,
+    },
+    /// Azure Blob Storage.
+    Azure {
+        /// Account.
+        account: String,
+        /// Container.
+        container: String,
+        /// Put before each object's name.
+        #[serde(default)]
+        prefix: String,
+        /// A file with `access_key = "…"`.
+        credentials: PathBuf,
+        /// Another address than Azure's, as Azurite's.
+        #[serde(default)]
+        endpoint: Option<String>,
+        /// Plain HTTP to a loopback address, for tests.
+        #[serde(default)]
+        loopback_http: bool,
+    },
+    /// Google Cloud Storage.
+    Gcs {
+        /// Bucket.
+        bucket: String,
+        /// Put before each object's name.
+        #[serde(default)]
+        prefix: String,
+        /// Service account, as Google gives it.
+        credentials: PathBuf,
+    },
+}
+
+/// A recorder whose recordings are taken in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecorderConfig {
+    /// Its public key: `sejf verify` prints it, and `recorder.pub` beside its receipts has it.
+    pub key: String,
+    /// Its spool on this machine, to be watched; none where it sends.
+    #[serde(default)]
+    pub spool: Option<PathBuf>,
+    /// Whether files that are taken over, and in as many copies as asked, are removed from the spool.
+    #[serde(default)]
+    pub free: bool,
+}
+
+/// Why a configuration is of no use.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// It cannot be read.
+    #[error("reading configuration `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is not what it should be.
+    #[error("configuration `{}`: {source}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What, with its line.
+        source: Box<toml::de::Error>,
+    },
+    /// It contradicts itself.
+    #[error("configuration `{}`: {fault}", path.display())]
+    Fault {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        fault: String,
+    },
+}
+
+impl Config {
+    /// Reads `vault.toml`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.into(), source };
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads a configuration's text.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let parse = |source| ConfigError::Parse { path: path.into(), source: Box::new(source) };
+        let config: Self = toml::from_str(text).map_err(parse)?;
+        match config.fault() {
+            Some(fault) => Err(ConfigError::Fault { path: path.into(), fault }),
+            None => Ok(config),
+        }
+    }
+
+    fn fault(&self) -> Option<String> {
+        let twice = |names: Vec<&str>| {
+            let mut seen = BTreeSet::new();
+            names.into_iter().find(|name| !seen.insert(*name)).map(str::to_owned)
+        };
+        if let Some(name) = twice(self.places.iter().map(|place| place.name.as_str()).collect()) {
+            return Some(format!("two places are named `{name}`"));
+        }
+        if let Some(name) = twice(self.classes.iter().map(|class| class.name.as_str()).collect()) {
+            return Some(format!("two classes are named `{name}`"));
+        }
+        if !matches!(self.places.first().map(|place| &place.kind), Some(PlaceKind::Directory { .. })) {
+            return Some("the first [[place]] must be a directory: recordings are taken in there".into());
+        }
+        None
+    }
+
+    /// The class of that name.
+    pub fn class(&self, name: &ClassName) -> Option<&Class> {
+        self.classes.iter().find(|class| class.name == *name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(places: &str) -> Result<Config, ConfigError> {
+        Config::parse(Path::new("vault.toml"), &format!("[vault]\nname = 'v'\n{places}"))
+    }
+
+    #[test]
+    fn places_are_read_and_what_is_not_known_is_refused() {
+        let directory = "[[place]]\nname = 'a'\nsite = 's'\nkind = 'directory'\npath = '/a'\n";
+        let store = "[[place]]\nname = 'b'\nsite = 't'\nkind = 's3'\nbucket = 'b'\ncredentials = '/c'\n";
+        let config = parse(&format!("{directory}{store}object_lock = true")).unwrap();
+        assert!(matches!(config.places[1].kind, PlaceKind::S3 { object_lock: true, .. }));
+        for wrong in [
+            format!("{directory}{store}verify = false"),
+            format!("{directory}bucket = 'b'"),
+            format!("{store}{directory}"),
+            format!("{directory}{directory}"),
+            "[[place]]\nname = 'a'\nsite = 's'\nkind = 'ftp'".into(),
+        ] {
+            assert!(parse(&wrong).is_err(), "{wrong}");
+        }
+    }
+}

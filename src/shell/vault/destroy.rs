@@ -1,0 +1,603 @@
+//! Destruction, carried out: what [`crate::archive::retention`] has planned, and nothing else.
+//!
+//! ```text
+//! plan ─► granted, in the log ─► looked again: a hold may have come ─► envelopes gone in all key places, looked up
+//!      ─► objects removed where places let us ─► certificate, in the log ─► catalog forgets ─► certificate as files
+//! ```
+//!
+//! Stopped at any point, the next run goes on: what was granted and has no envelope any more is finished, whatever
+//! was said since; what still has one is decided about anew. A catalog, a key place or files that come back from an
+//! older state lose what the log says was destroyed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
+use crate::archive::certificate::{
+    Authority, Certificate, CopiesIn, Erased, ErasedRecording, METHOD, SCHEMA, TECHNIQUE,
+};
+use crate::archive::clock::ClockTrust;
+use crate::archive::entry::{Entry, Outcome, Resource};
+use crate::archive::epoch::Epoch;
+use crate::archive::matter::{self, Matter, MatterError, Said};
+use crate::archive::record::{Phase, Record, RecordingId};
+use crate::archive::retention::{Kept, PlannedEpoch, PlannedPurge, RetentionFacts, WhyKept};
+use crate::archive::search::Cursor;
+use crate::base::time::Stamp;
+use crate::shell::clock;
+use crate::shell::vault::catalog::Catalog;
+use crate::shell::vault::catalog::recordings::Filter;
+use crate::shell::vault::catalog::retention::MattersRead;
+use crate::shell::vault::home::{Vault, write_new};
+use crate::shell::vault::keyfault::KeyFault;
+use crate::shell::vault::keyring::KeyRing;
+use crate::shell::vault::matters::{Matters, MattersError, because, catch_up};
+use crate::shell::vault::place::{Place, Removal};
+
+/// Destroys what is due.
+pub struct Destroyer<'a> {
+    /// The vault.
+    pub vault: &'a Vault,
+    /// Its keys.
+    pub ring: &'a KeyRing,
+    /// Its catalog.
+    pub catalog: &'a Catalog,
+    /// Places that have copies.
+    pub places: &'a [Arc<dyn Place>],
+    /// Who carries it out.
+    pub actor: &'a Actor,
+    /// When, and whether that is to be believed.
+    pub now: Stamp,
+    /// See [`crate::archive::clock`].
+    pub trust: ClockTrust,
+    /// Media that are offline and have copies of recordings, in words.
+    pub media: &'a (dyn Fn(&[RecordingId]) -> Vec<String> + Sync),
+    /// Asked after each step whether to go on.
+    pub go_on: &'a (dyn Fn(Step) -> bool + Sync),
+}
+
+/// How far a batch has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// The log lets it be done.
+    Granted,
+    /// Envelopes are gone.
+    Erased,
+    /// Objects are removed.
+    Removed,
+    /// The certificate is in the log.
+    Certified,
+    /// The catalog has forgotten.
+    Forgotten,
+    /// The certificate is in files.
+    Written,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Done {
+    /// Recordings that were destroyed.
+    pub recordings: u64,
+    /// Of them, those that an earlier run had begun.
+    pub finished: u64,
+    /// Epochs whose keys were destroyed.
+    pub epochs: u64,
+    /// What had come back and was destroyed again.
+    pub again: u64,
+    /// Recordings of which objects are left in places that lock them, or were not reached.
+    pub left: u64,
+    /// Recordings that were to be destroyed, until a hold or something else came in between.
+    pub spared: u64,
+}
+
+/// What would be done, in numbers and with reasons.
+#[derive(Debug, Default)]
+pub struct Preview {
+    /// To be destroyed, in order.
+    pub purges: Vec<PlannedPurge>,
+    /// To be kept: how many for each kind of reason, with one of them.
+    pub kept: BTreeMap<String, u64>,
+    /// Epochs whose keys are to be destroyed.
+    pub epochs: Vec<PlannedEpoch>,
+}
+
+/// Decides about all recordings, without doing anything. `each` gets every recording that is kept.
+pub async fn preview(
+    vault: &Vault,
+    catalog: &Catalog,
+    now: Stamp,
+    trust: ClockTrust,
+    each: &mut dyn FnMut(&Kept),
+) -> Result<Preview, MattersError> {
+    let matters = Matters::load(vault, catalog).await?;
+    let rules = matters.rules(vault, now, trust);
+    let mut preview = Preview::default();
+    for phase in [Phase::Staged, Phase::Archived] {
+        let mut after = None;
+        while let Some(page) = page(catalog, phase, &mut after).await? {
+            let plan = rules.plan(facts(catalog, &page).await?.into_iter());
+            for kept in &plan.kept {
+                *preview.kept.entry(kind(&kept.why)).or_default() += 1;
+                each(kept);
+            }
+            preview.purges.extend(plan.purges);
+        }
+    }
+    for count in catalog.count_epochs().await? {
+        if count.all > 0 && !vault.keys.is_destroyed(&count.epoch)? {
+            preview.epochs.extend(rules.epoch(&count.epoch, count.left).ok());
+        }
+    }
+    Ok(preview)
+}
+
+/// What a reason is a case of: without its dates and numbers.
+fn kind(why: &WhyKept) -> String {
+    match why {
+        WhyKept::KeepMin(_) => "must be kept: the minimum is not over".into(),
+        WhyKept::NotDue(_) => "not due yet".into(),
+        WhyKept::Unasked(_) => "due, and nobody has asked for destruction".into(),
+        WhyKept::CoolsOff { request, .. } => format!("request {request} may be taken back"),
+        other => other.to_string(),
+    }
+}
+
+async fn page(
+    catalog: &Catalog,
+    phase: Phase,
+    after: &mut Option<Cursor>,
+) -> Result<Option<Vec<Record>>, MattersError> {
+    let filter = Filter { phase: Some(phase), ..Filter::default() };
+    let page = catalog.page(after.as_ref(), PAGE, &filter).await?;
+    *after = page.last().map(|last| Cursor { start: last.receipt.start, id: last.id });
+    Ok((!page.is_empty()).then_some(page))
+}
+
+async fn facts(catalog: &Catalog, records: &[Record]) -> Result<Vec<RetentionFacts>, MattersError> {
+    let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+    let events = catalog.events_of(&ids).await?;
+    Ok(records.iter().map(|record| RetentionFacts::of(record, events.get(&record.id).copied())).collect())
+}
+
+/// Purges of one epoch at one request's word.
+type Batches = BTreeMap<(Epoch, u64), Vec<PlannedPurge>>;
+
+impl Destroyer<'_> {
+    /// Finishes what was begun, destroys again what has come back, then destroys what is due.
+    pub async fn run(&self) -> Result<Done, MattersError> {
+        let mut done = Done::default();
+        let mut matters = Matters::load(self.vault, self.catalog).await?;
+        done.again = self.reapply().await?;
+        if let ClockTrust::Doubted(doubt) = self.trust {
+            return Err(MattersError::Clock(doubt));
+        }
+        self.finish(&mut matters, &mut done).await?;
+        let mut after = None;
+        while let Some(page) = page(self.catalog, Phase::Archived, &mut after).await? {
+            let plan = {
+                let rules = matters.rules(self.vault, self.now, self.trust);
+                rules.plan(facts(self.catalog, &page).await?.into_iter())
+            };
+            for purges in batches(plan.purges) {
+                let (destroyed, read) = self.batch(&matters, &purges, false).await?;
+                done.recordings += destroyed.0;
+                done.spared += destroyed.1;
+                match read {
+                    Some(read) => matters.read = read,
+                    // Somebody else has said something.
+                    None => matters = Matters::load(self.vault, self.catalog).await?,
+                }
+            }
+        }
+        self.epochs(&mut done).await?;
+        self.sweep().await?;
+        write_certificates(self.vault)?;
+        done.left = self.catalog.leftovers().await?.len() as u64;
+        Ok(done)
+    }
+
+    /// What was granted and has no envelope any more is finished; nobody can take that back.
+    async fn finish(&self, matters: &mut Matters, done: &mut Done) -> Result<(), MattersError> {
+        let begun = self.catalog.begun().await?;
+        for ids in begun.chunks(BATCH) {
+            let records = self.catalog.get_all(ids).await?;
+            let mut gone = Vec::new();
+            for record in records.into_iter().filter(|record| record.phase == Phase::Archived) {
+                if let Some(epoch) = record.epoch()
+                    && !self.opens(&epoch, &record.id)?
+                {
+                    gone.push(record);
+                }
+            }
+            let purges: Vec<_> = {
+                let rules = matters.rules(self.vault, self.now, self.trust);
+                facts(self.catalog, &gone).await?.iter().filter_map(|facts| rules.finish(facts)).collect()
+            };
+            for purges in batches(purges) {
+                let (destroyed, _) = self.batch(matters, &purges, true).await?;
+                done.recordings += destroyed.0;
+                done.finished += destroyed.0;
+            }
+        }
+        *matters = Matters::load(self.vault, self.catalog).await?;
+        Ok(())
+    }
+
+    /// Destroys a batch: all of one epoch, at one request's word. How many were destroyed and spared, and how far the
+    /// log was read where nobody else has written to it.
+    async fn batch(
+        &self,
+        matters: &Matters,
+        purges: &[PlannedPurge],
+        finishing: bool,
+    ) -> Result<((u64, u64), Option<MattersRead>), MattersError> {
+        let Some(first) = purges.first() else { return Ok(((0, 0), Some(matters.read))) };
+        let (epoch, request) = (first.epoch().clone(), first.request());
+        let ids: Vec<_> = purges.iter().map(PlannedPurge::id).collect();
+        let request = matters.request(request)?.clone();
+        let grant = self.ask(Resource::of(&ids), because(&request, &epoch))?;
+        self.step(Step::Granted)?;
+        let is_alone = grant.entry() == matters.read.size;
+        if !is_alone && !finishing && !self.is_planned_still(purges).await? {
+            let why = "a hold, or something else that was said, came in between".to_owned();
+            self.vault.log.outcome(&grant, Outcome::Failed(why))?;
+            return Ok(((0, ids.len() as u64), None));
+        }
+        self.erase(&grant, &epoch, &ids)?;
+        self.step(Step::Erased)?;
+        let records = self.catalog.get_all(&ids).await?;
+        let (copies, mut remains) = self.remove_copies(&records).await;
+        remains.extend(self.remove_received(&records));
+        self.step(Step::Removed)?;
+        let authority = Authority {
+            request: request.number,
+            asked_by: request.by.to_string(),
+            asked_at: request.at,
+            agreed: request.agreed.clone(),
+            what: request.what,
+            reason: request.reason.clone(),
+        };
+        remains.push(OLD_BLOCKS.replace("EPOCH", &epoch.to_string()));
+        let erased = records.iter().map(|record| ErasedRecording {
+            id: record.id,
+            sha256: record.files.iter().map(|file| file.body_sha256).collect(),
+        });
+        let erased = Erased::Recordings(erased.collect());
+        let certificate =
+            self.certificate(&grant, &epoch, erased, authority, copies, (self.media)(&ids), remains);
+        let matter = Matter::Destroyed(certificate.clone());
+        let index = self.vault.log.outcome(&grant, matter.outcome())?;
+        self.step(Step::Certified)?;
+        let said = [(grant.entry(), Said::Begun(ids.clone())), (index, Said::Done(matter))];
+        let read = self.absorb(matters.read, &said).await?;
+        self.catalog.set_destroyed(&ids).await?;
+        self.step(Step::Forgotten)?;
+        write_certificate(self.vault, index, &certificate)?;
+        self.step(Step::Written)?;
+        Ok(((ids.len() as u64, 0), read))
+    }
+
+    /// Takes two entries of our own into the catalog without reading the log again, where nobody else has written.
+    async fn absorb(
+        &self,
+        read: MattersRead,
+        said: &[(u64, Said); 2],
+    ) -> Result<Option<MattersRead>, MattersError> {
+        let to = MattersRead { size: read.size + 2, newest: read.newest.max(Some(clock::now())) };
+        let is_alone = said[0].0 == read.size && said[1].0 == read.size + 1;
+        if is_alone && self.catalog.absorb(read.size, said, to).await? {
+            return Ok(Some(to));
+        }
+        catch_up(self.vault, self.catalog).await?;
+        Ok(None)
+    }
+
+    fn ask(&self, resource: Resource, reason: Reason) -> Result<Grant, MattersError> {
+        let (actor, action, now) = (self.actor, Action::Destroy, self.now);
+        Ok(self.vault.log.ask(&Asking { actor, action, resource, reason: Some(reason), now })?)
+    }
+
+    fn step(&self, step: Step) -> Result<(), MattersError> {
+        if (self.go_on)(step) { Ok(()) } else { Err(MattersError::Stopped) }
+    }
+
+    /// Whether nothing has come in between: whoever lays a hold after the grant is in the log comes too late, and
+    /// whoever has before does not.
+    async fn is_planned_still(&self, purges: &[PlannedPurge]) -> Result<bool, MattersError> {
+        let matters = Matters::load(self.vault, self.catalog).await?;
+        let ids: Vec<_> = purges.iter().map(PlannedPurge::id).collect();
+        let records = self.catalog.get_all(&ids).await?;
+        let rules = matters.rules(self.vault, self.now, self.trust);
+        let again = rules.plan(facts(self.catalog, &records).await?.into_iter());
+        let same = |purge: &PlannedPurge| again.purges.contains(purge);
+        Ok(purges.iter().all(same))
+    }
+
+    fn erase(&self, grant: &Grant, epoch: &Epoch, ids: &[RecordingId]) -> Result<(), MattersError> {
+        match self.ring.destroy_envelopes(grant, epoch, ids) {
+            // With the whole epoch, before.
+            Ok(_) | Err(KeyFault::Destroyed(_)) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        for id in ids {
+            if self.opens(epoch, id)? {
+                return Err(MattersError::StillThere(*id));
+            }
+        }
+        Ok(())
+    }
+
+    fn opens(&self, epoch: &Epoch, id: &RecordingId) -> Result<bool, MattersError> {
+        match self.ring.opens(epoch, id) {
+            Ok(opens) => Ok(opens.is_some()),
+            Err(KeyFault::Destroyed(_)) => Ok(false),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Removes the objects of recordings, headers first, from all places. What cannot be removed opens for nobody.
+    async fn remove_copies(&self, records: &[Record]) -> (Vec<CopiesIn>, Vec<String>) {
+        let (mut all, mut remains) = (Vec::new(), Vec::new());
+        for place in self.places {
+            let (name, site) = (place.name().to_owned(), place.site().to_owned());
+            let mut copies = CopiesIn { place: name, site, removed: 0, absent: 0, locked: 0, failed: 0 };
+            for record in records {
+                self.remove_from(&**place, record, &mut copies).await;
+            }
+            if copies.locked > 0 {
+                let CopiesIn { place, locked, .. } = &copies;
+                remains.push(format!(
+                    "{place} keeps {locked} objects until their lock ends: nobody can open them"
+                ));
+            }
+            if copies.failed > 0 {
+                let CopiesIn { place, failed, .. } = &copies;
+                remains.push(format!(
+                    "{place}: {failed} objects could not be removed, which is tried again: nobody can open them"
+                ));
+            }
+            all.push(copies);
+        }
+        (all, remains)
+    }
+
+    async fn remove_from(&self, place: &dyn Place, record: &Record, copies: &mut CopiesIn) {
+        let (id, start) = (&record.id, record.receipt.start);
+        let headers = record.files.iter().map(|file| file.header_object(id, start));
+        let bodies = record.files.iter().map(|file| file.body_object(id, start));
+        for object in headers.chain(bodies) {
+            match place.remove(&object).await {
+                Ok(Removal::Removed) => copies.removed += 1,
+                Ok(Removal::Absent) => copies.absent += 1,
+                Ok(Removal::Locked) => copies.locked += 1,
+                Err(_) => copies.failed += 1,
+            }
+        }
+    }
+
+    /// Files as their recorder sealed them are under the epoch's key, not under the envelope: none may stay.
+    fn remove_received(&self, records: &[Record]) -> Vec<String> {
+        let mut remains = Vec::new();
+        let incoming = self.vault.incoming();
+        let spools = self.vault.config.recorders.iter().filter_map(|recorder| recorder.spool.as_deref());
+        for folder in spools.chain([incoming.as_path()]) {
+            for record in records {
+                for path in received(folder, record) {
+                    if let Err(error) = std::fs::remove_file(&path)
+                        && error.kind() != io::ErrorKind::NotFound
+                    {
+                        remains.push(format!(
+                            "{} cannot be removed ({error}) and OPENS with the key of its epoch until that is destroyed",
+                            path.display()
+                        ));
+                    }
+                }
+            }
+        }
+        remains
+    }
+
+    /// Destroys the keys of epochs of which nothing is left.
+    async fn epochs(&self, done: &mut Done) -> Result<(), MattersError> {
+        let buried = self.catalog.epochs_with_tombstones().await?;
+        for count in self.catalog.count_epochs().await? {
+            // One whose key is gone and of which the log does not say so was begun, and is to be certified.
+            if count.all == 0 || buried.contains(&(count.epoch.clone(), true)) {
+                continue;
+            }
+            let matters = Matters::load(self.vault, self.catalog).await?;
+            let judged = matters.rules(self.vault, self.now, self.trust).epoch(&count.epoch, count.left);
+            if let Ok(planned) = judged {
+                self.epoch(&matters, &planned).await?;
+                done.epochs += 1;
+            }
+        }
+        Ok(())
+    }
+
+    async fn epoch(&self, matters: &Matters, planned: &PlannedEpoch) -> Result<(), MattersError> {
+        let (epoch, request) = (planned.epoch(), matters.request(planned.request())?);
+        let grant = self.ask(Resource::epoch(epoch), because(request, epoch))?;
+        self.step(Step::Granted)?;
+        self.ring.destroy_epoch(&grant, epoch)?;
+        self.step(Step::Erased)?;
+        let authority = Authority {
+            request: request.number,
+            asked_by: request.by.to_string(),
+            asked_at: request.at,
+            agreed: request.agreed.clone(),
+            what: request.what,
+            reason: request.reason.clone(),
+        };
+        let remains = vec![RECORDERS_COPIES.replace("EPOCH", &epoch.to_string())];
+        let certificate =
+            self.certificate(&grant, epoch, Erased::Epoch, authority, Vec::new(), Vec::new(), remains);
+        self.vault.log.outcome(&grant, Matter::Destroyed(certificate).outcome())?;
+        self.step(Step::Certified)?;
+        catch_up(self.vault, self.catalog).await?;
+        self.catalog.set_epoch_destroyed(epoch).await?;
+        self.step(Step::Forgotten)
+    }
+
+    /// What the log says was destroyed and has come back: with an older catalog, older key places, or objects that
+    /// were restored.
+    /// To be called after whatever brings back an older state, before anybody opens a recording. How many there were.
+    pub async fn reapply(&self) -> Result<u64, MattersError> {
+        catch_up(self.vault, self.catalog).await?;
+        let mut again = self.catalog.bury().await?;
+        for (epoch, is_whole) in self.catalog.epochs_with_tombstones().await? {
+            let reason = || Reason { code: "retention".into(), text: format!("{epoch}: destroyed before") };
+            if is_whole && !self.vault.keys.is_destroyed(&epoch)? {
+                let grant = self.ask(Resource::epoch(&epoch), reason())?;
+                self.ring.destroy_epoch(&grant, &epoch)?;
+                self.vault.log.outcome(&grant, Outcome::Failed(AGAIN.into()))?;
+                again += 1;
+                continue;
+            }
+            let there = match self.ring.recordings(&epoch) {
+                Ok(there) => there,
+                Err(KeyFault::Destroyed(_)) => continue,
+                Err(fault) => return Err(fault.into()),
+            };
+            let buried = self.catalog.tombstones(&epoch).await?;
+            let back: Vec<_> = there.into_iter().filter(|id| buried.binary_search(id).is_ok()).collect();
+            for ids in back.chunks(BATCH) {
+                let grant = self.ask(Resource::of(ids), reason())?;
+                self.erase(&grant, &epoch, ids)?;
+                let records = self.catalog.get_all(ids).await?;
+                self.remove_copies(&records).await;
+                self.remove_received(&records);
+                self.vault.log.outcome(&grant, Outcome::Failed(AGAIN.into()))?;
+                again += ids.len() as u64;
+            }
+        }
+        Ok(again)
+    }
+
+    /// Tries again to remove what was left, in places that had locked it or were not reached.
+    async fn sweep(&self) -> Result<(), MattersError> {
+        for (name, id) in self.catalog.leftovers().await? {
+            let Some(place) = self.places.iter().find(|place| place.name() == name) else { continue };
+            let Some(record) = self.catalog.get(&id).await? else { continue };
+            let mut copies = CopiesIn {
+                place: name.clone(),
+                site: String::new(),
+                removed: 0,
+                absent: 0,
+                locked: 0,
+                failed: 0,
+            };
+            self.remove_from(&**place, &record, &mut copies).await;
+            if copies.locked + copies.failed == 0 {
+                self.catalog.swept(&name, &id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one for each part of a certificate")]
+    fn certificate(
+        &self,
+        grant: &Grant,
+        epoch: &Epoch,
+        erased: Erased,
+        authority: Authority,
+        copies: Vec<CopiesIn>,
+        media: Vec<String>,
+        remains: Vec<String>,
+    ) -> Certificate {
+        let verification = match &erased {
+            Erased::Recordings(_) => {
+                "every key place was read again: no envelope of these recordings is left"
+            }
+            Erased::Epoch => {
+                "the key was overwritten and removed in every key place, with all envelopes under it"
+            }
+        };
+        Certificate {
+            schema: SCHEMA,
+            vault: self.vault.key.to_string(),
+            erased,
+            epoch: epoch.to_string(),
+            method: METHOD.into(),
+            technique: TECHNIQUE.into(),
+            tool: concat!("sejf ", env!("CARGO_PKG_VERSION")).into(),
+            verification: verification.into(),
+            authority,
+            by: grant.actor().into(),
+            at: clock::now(),
+            grant: grant.entry(),
+            key_places: self.vault.config.vault.key_places.len() as u64 + 1,
+            copies,
+            media,
+            remains,
+        }
+    }
+}
+
+/// Files of a recording as they came, below a folder: named by its id.
+fn received(folder: &Path, record: &Record) -> Vec<PathBuf> {
+    let names = record.receipt.files.iter().map(|file| file.name.as_str());
+    let names = names.chain(record.files.iter().map(|file| file.name.as_str()));
+    let mut paths: Vec<_> = names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn batches(purges: Vec<PlannedPurge>) -> Vec<Vec<PlannedPurge>> {
+    let mut batches = Batches::new();
+    for purge in purges {
+        batches.entry((purge.epoch().clone(), purge.request())).or_default().push(purge);
+    }
+    let mut all = Vec::new();
+    for mut purges in batches.into_values() {
+        while purges.len() > BATCH {
+            let rest = purges.split_off(BATCH);
+            all.push(std::mem::replace(&mut purges, rest));
+        }
+        all.push(purges);
+    }
+    all
+}
+
+/// Writes the certificates that the log has and the folder has not. How many there were.
+pub fn write_certificates(vault: &Vault) -> Result<u64, MattersError> {
+    let mut written = 0;
+    for (index, bytes) in (0..).zip(vault.log.read()?) {
+        let entry = Entry::from_bytes(&bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
+        if let Some(Said::Done(Matter::Destroyed(certificate))) = matter::read(index, &entry)? {
+            written += u64::from(write_certificate(vault, index, &certificate)?);
+        }
+    }
+    Ok(written)
+}
+
+/// Writes a certificate, entry `index` of the log, as a signed note and as a page. Whether it was not there.
+fn write_certificate(vault: &Vault, index: u64, certificate: &Certificate) -> Result<bool, MattersError> {
+    let folder = vault.home.join(CERTIFICATES);
+    let fault = |path: &Path, source| MattersError::Certificate { path: path.into(), source };
+    // The page comes last: where it is, all of it is.
+    if folder.join(format!("{index:08}.html")).exists() {
+        return Ok(false);
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, error))?;
+    let note = vault.signer().sign_statement(&certificate.to_text());
+    let note = note.map_err(|error| fault(&folder, io::Error::other(error)))?;
+    write_new(&folder, &format!("{index:08}.note"), note.as_bytes(), 0o644)?;
+    write_new(&folder, &format!("{index:08}.html"), certificate.to_html(index).as_bytes(), 0o644)?;
+    Ok(true)
+}
+
+/// Recordings of one grant: the log's entry names them all.
+const BATCH: usize = crate::archive::entry::IDS_MAX;
+const PAGE: u32 = 2_000;
+/// Folder of certificates in a vault's home.
+pub const CERTIFICATES: &str = "certificates";
+/// Not said as done a second time: the certificate is of the first.
+const AGAIN: &str = "it had been destroyed and came back from an older state: destroyed again";
+const OLD_BLOCKS: &str = "file systems on flash, and such that copy on write, may keep old blocks of the key places: \
+    sealed envelopes, which custodians together could open until the key of EPOCH is destroyed as a whole";
+const RECORDERS_COPIES: &str = "nothing that recorders have sealed in EPOCH opens any more, wherever it is";

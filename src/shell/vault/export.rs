@@ -1,0 +1,424 @@
+//! Export: recordings given away, in the open or under the receiver's key, with what proves them.
+//!
+//! What is decrypted goes into the folder that was named and nowhere else. The bundle is whole when its signature is
+//! there, which is written last; where anything fails before, the folder is removed.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use crate::archive::access::{Action, Actor, Grant, Reason, Request};
+use crate::archive::bundle::{self, Bundle, BundledFile, BundledRecording, Form, ResealError};
+use crate::archive::entry::{Outcome, Resource};
+use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use crate::archive::report::{self, Language, Told};
+use crate::archive::sums::Statement;
+use crate::recording::manifest::Manifest;
+use crate::seal::identity::Identities;
+use crate::seal::note::{NoteError, VerifyKey};
+use crate::seal::open::{OpenError, Opener};
+use crate::seal::random::Randomness;
+use crate::seal::recipient::Recipients;
+use crate::shell::clock;
+use crate::shell::entropy::{NoRandomness, OsRandom};
+use crate::shell::receipts::{DIR_NAME, ReceiptsError};
+use crate::shell::vault::catalog::{Catalog, CatalogError};
+use crate::shell::vault::home::{Vault, VaultError};
+use crate::shell::vault::keyfault::KeyFault;
+use crate::shell::vault::keyring::KeyRing;
+use crate::shell::vault::log::Denied;
+use crate::shell::vault::parcel::{Parcel, ParcelError};
+use crate::shell::vault::place::Place;
+use crate::shell::vault::proofs::{RecorderLogs, prove_in};
+use crate::shell::vault::released::{CopyFault, StoredFile};
+
+/// What exports.
+pub struct Exporter<'a> {
+    /// The vault.
+    pub vault: &'a Vault,
+    /// Its keys.
+    pub ring: &'a KeyRing,
+    /// Its catalog, opened on `runtime`.
+    pub catalog: &'a Catalog,
+    /// Where to read, the first place first.
+    pub places: Vec<Arc<dyn Place>>,
+    /// What waits for places and the catalog.
+    pub runtime: &'a Runtime,
+}
+
+/// What is asked for.
+pub struct Order<'a> {
+    /// Which recordings.
+    pub ids: &'a [RecordingId],
+    /// The folder to make.
+    pub to: &'a Path,
+    /// Who it is for.
+    pub receiver: &'a str,
+    /// Why.
+    pub reason: Reason,
+    /// By whom.
+    pub actor: &'a Actor,
+    /// Language of the report.
+    pub language: Language,
+    /// How it is given.
+    pub handing: Handing<'a>,
+}
+
+/// How recordings are given.
+pub enum Handing<'a> {
+    /// In the open: this writes what was opened, as a file that players take.
+    Plain(&'a PlainWriter<'a>),
+    /// Under the receiver's key.
+    Sealed(&'a Recipients),
+}
+
+/// Writes plain bytes to a file.
+pub type PlainWriter<'a> = dyn Fn(&mut dyn Read, File) -> io::Result<()> + 'a;
+
+/// Why nothing was given away.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Keys.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+    /// A copy.
+    #[error(transparent)]
+    Copy(#[from] CopyFault),
+    /// Not granted.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The folder.
+    #[error(transparent)]
+    Parcel(#[from] ParcelError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] ReceiptsError),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// Signing.
+    #[error("signing the bundle: {0}")]
+    Sign(#[from] NoteError),
+    /// No such recording.
+    #[error("there is no recording {0} in the archive: look for it with `sejf search`")]
+    Unknown(RecordingId),
+    /// One twice.
+    #[error("recording {0} was named twice")]
+    Twice(RecordingId),
+    /// Nothing to give.
+    #[error("recording {id} is {}: {}", phase.as_str(), nothing(*phase))]
+    Nothing {
+        /// Which.
+        id: RecordingId,
+        /// How far it is.
+        phase: Phase,
+    },
+    /// The folder is there.
+    #[error("`{}` exists already: name a folder that is to be made", path.display())]
+    Exists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It does not open.
+    #[error("opening `{name}`: {source}")]
+    Open {
+        /// The file.
+        name: String,
+        /// Why.
+        source: OpenError,
+    },
+    /// It cannot be put under the receiver's key.
+    #[error("sealing `{name}` to the receiver: {source}")]
+    Reseal {
+        /// The file.
+        name: String,
+        /// Why.
+        source: ResealError,
+    },
+    /// The archive's log has no proof of the grant.
+    #[error("the log of the archive, `{}`, is damaged: nothing is given away", path.display())]
+    Unlogged {
+        /// Its folder.
+        path: PathBuf,
+    },
+}
+
+fn nothing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Staged => "it was taken in while the vault was locked, and waits for it to be unlocked",
+        Phase::Archived => "nothing of it was recorded, there is only its receipt",
+        Phase::Destroyed => "nobody opens it any more",
+    }
+}
+
+/// Reads from one place into the parcel.
+type ReadPlace<'a> = dyn FnMut(&Arc<dyn Place>, &mut Parcel) -> Result<(), ExportError> + 'a;
+
+impl Exporter<'_> {
+    /// Makes a bundle. The log has who asked, before anything is decrypted.
+    pub fn export(&self, order: &Order<'_>) -> Result<Bundle, ExportError> {
+        if order.to.exists() {
+            return Err(ExportError::Exists { path: order.to.into() });
+        }
+        let records = self.records(order.ids)?;
+        let (action, resource, now) = (Action::Export, Resource::of(order.ids), clock::now());
+        let reason = Some(order.reason.clone());
+        let log = &self.vault.log;
+        let grant = log.ask(&Request { actor: order.actor, action, resource, reason, now })?;
+        let mut parcel = match Parcel::begin(order.to) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                log.outcome(&grant, Outcome::Failed(error.to_string()))?;
+                return Err(error.into());
+            }
+        };
+        match self.fill(order, &grant, &records, &mut parcel) {
+            Ok((bundle, list)) => {
+                let done =
+                    serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
+                log.outcome(&grant, Outcome::Done(done))?;
+                Ok(bundle)
+            }
+            Err(error) => {
+                // The first fault is the one to tell.
+                let left = parcel.abandon().err().map_or(String::new(), |fault| format!("; {fault}"));
+                log.outcome(&grant, Outcome::Failed(format!("{error}{left}")))?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Oldest first.
+    fn records(&self, ids: &[RecordingId]) -> Result<Vec<Record>, ExportError> {
+        let mut records = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_AT_ONCE) {
+            records.extend(self.runtime.block_on(self.catalog.get_all(ids))?);
+        }
+        for (nth, id) in ids.iter().enumerate() {
+            if ids[..nth].contains(id) {
+                return Err(ExportError::Twice(*id));
+            }
+            let record = records.iter().find(|record| record.id == *id);
+            let record = record.ok_or(ExportError::Unknown(*id))?;
+            if record.phase != Phase::Archived || record.files.is_empty() {
+                return Err(ExportError::Nothing { id: *id, phase: record.phase });
+            }
+        }
+        records.sort_by_key(|record| (record.receipt.start, record.id));
+        Ok(records)
+    }
+
+    fn fill(
+        &self,
+        order: &Order<'_>,
+        grant: &Grant,
+        records: &[Record],
+        parcel: &mut Parcel,
+    ) -> Result<(Bundle, Digest), ExportError> {
+        let (vault, mut random) = (self.vault, OsRandom::new()?);
+        let mut number = [0; 16];
+        random.fill(&mut number);
+        let mut bundle = Bundle {
+            schema: bundle::SCHEMA,
+            id: number.iter().map(|byte| format!("{byte:02x}")).collect(),
+            made: clock::now(),
+            vault: vault.key.to_string(),
+            by: order.actor.name.clone(),
+            receiver: order.receiver.into(),
+            reason: order.reason.clone(),
+            entry: grant.entry(),
+            form: match order.handing {
+                Handing::Plain(_) => Form::Plain,
+                Handing::Sealed(_) => Form::Sealed,
+            },
+            recordings: Vec::with_capacity(records.len()),
+        };
+        let (mut told, mut logs) = (Vec::with_capacity(records.len()), RecorderLogs::default());
+        for record in records {
+            let (one, facts) = self.one(order, record, &mut logs, &mut random, parcel)?;
+            bundle.recordings.push(one);
+            told.push(facts);
+        }
+        let log = vault.log.dir().join(DIR_NAME);
+        let (entry, proof) =
+            prove_in(&log, &vault.key, grant.entry()).ok_or(ExportError::Unlogged { path: log })?;
+        parcel.put("vault/entry.json", &entry)?;
+        parcel.put("vault/proof.json", &json(&proof))?;
+        parcel.put(bundle::KEY_FILE, format!("{}\n", vault.key).as_bytes())?;
+        parcel.put(bundle::BUNDLE_FILE, &json(&bundle))?;
+        parcel.put("README.txt", README.as_bytes())?;
+        parcel.put("report.html", report::html(&bundle, &told, order.language).as_bytes())?;
+        let sums = parcel.sums().to_sums();
+        let list = Digest::of(sums.as_bytes());
+        parcel.put_last(bundle::SUMS_FILE, sums.as_bytes())?;
+        let (kind, id) = (bundle::STATEMENT.into(), bundle.id.clone());
+        let statement = Statement { kind, id, made: bundle.made, list };
+        parcel.put_last(bundle::SIGNATURE_FILE, statement.sign(&vault.signer())?.as_bytes())?;
+        Ok((bundle, list))
+    }
+
+    fn one(
+        &self,
+        order: &Order<'_>,
+        record: &Record,
+        logs: &mut RecorderLogs,
+        random: &mut dyn Randomness,
+        parcel: &mut Parcel,
+    ) -> Result<(BundledRecording, Told), ExportError> {
+        let nothing = || ExportError::Nothing { id: record.id, phase: Phase::Destroyed };
+        let epoch = record.epoch().ok_or_else(nothing)?;
+        let identities = self.ring.opens(&epoch, &record.id)?.ok_or_else(nothing)?;
+        let folder = bundle::folder(&record.id);
+        parcel.put(&format!("{folder}/receipt.json"), &record.receipt.to_entry())?;
+        let proof = self.runtime.block_on(logs.prove(self.vault, self.catalog, record))?;
+        if let Some(proof) = &proof {
+            parcel.put(&format!("{folder}/proof.json"), &json(proof))?;
+        }
+        let mut told = told(record);
+        told.log_size = proof.as_ref().map(|proof| proof.size);
+        let mut files = Vec::with_capacity(record.files.len());
+        for file in &record.files {
+            let path = format!("{folder}/{}", name_in_bundle(&file.name, &order.handing));
+            self.read_any_place(&path, parcel, &mut |place, parcel| {
+                let stored = StoredFile::open(self.runtime, place, record, file)?;
+                write_file(order, stored, file, &identities, &path, random, parcel)
+            })?;
+            let sha256 = parcel.sha256(&path).map(|digest| digest.to_string()).unwrap_or_default();
+            told.files.push((path.clone(), sha256));
+            if path.ends_with(MANIFEST_FILE) {
+                tell_manifest(&mut told, &parcel.dir().join(&path));
+            }
+            files.push(BundledFile {
+                path,
+                receipt_name: file.name.clone(),
+                body_sha256: file.body_sha256,
+                body_bytes: file.body_bytes,
+            });
+        }
+        let one = BundledRecording {
+            id: record.id,
+            recorder: record.recorder.clone(),
+            receipt_index: record.receipt_index,
+            proved: proof.is_some(),
+            files,
+        };
+        Ok((one, told))
+    }
+
+    /// A copy that is damaged is no reason to give nothing away while another is whole.
+    fn read_any_place(
+        &self,
+        path: &str,
+        parcel: &mut Parcel,
+        read: &mut ReadPlace<'_>,
+    ) -> Result<(), ExportError> {
+        let mut first = None;
+        for place in &self.places {
+            match read(place, parcel) {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    parcel.discard(path)?;
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+fn write_file(
+    order: &Order<'_>,
+    mut stored: StoredFile<'_>,
+    file: &ArchivedFile,
+    identities: &Identities,
+    path: &str,
+    random: &mut dyn Randomness,
+    parcel: &mut Parcel,
+) -> Result<(), ExportError> {
+    let header = stored.header.clone();
+    let name = || file.name.clone();
+    let written = match order.handing {
+        Handing::Plain(write_plain) => {
+            let mut plain = Opener::open((&header[..]).chain(&mut stored), identities)
+                .map_err(|source| ExportError::Open { name: name(), source })?;
+            parcel.write(path, |to| write_plain(&mut plain, to))
+        }
+        Handing::Sealed(recipients) => {
+            let header = bundle::reseal(&mut &header[..], identities, recipients, random)
+                .map_err(|source| ExportError::Reseal { name: name(), source })?;
+            parcel.write(path, |mut to| {
+                to.write_all(&header)?;
+                io::copy(&mut stored, &mut to).map(drop)
+            })
+        }
+    };
+    // That the copy is another says more than that it does not open.
+    stored.finish()?;
+    Ok(written?)
+}
+
+/// What a receipt says.
+fn told(record: &Record) -> Told {
+    let state = serde_json::to_value(record.receipt.state).unwrap_or_default();
+    let key = record.recorder.parse::<VerifyKey>();
+    Told {
+        start: record.receipt.start,
+        end: record.receipt.end,
+        state: state.as_str().unwrap_or_default().into(),
+        recorder: key.map_or_else(|_| record.receipt.recorder.clone(), |key| key.name().to_owned()),
+        ..Told::default()
+    }
+}
+
+/// What the manifest says besides. One that cannot be read is in the bundle all the same.
+fn tell_manifest(told: &mut Told, path: &Path) {
+    let Ok(bytes) = std::fs::read(path) else { return };
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return };
+    told.parties = Some((manifest.call.from, manifest.call.to));
+    told.gaps_s = manifest.gaps.iter().map(|gap| gap.length_s).sum();
+    told.masked_s = manifest.masked.iter().map(|span| (span.to_s - span.from_s).max(0.0)).sum();
+}
+
+/// `<id>.opus.age` to `<id>.opus`, and the manifest to `manifest.json`. Folders that a name has are left out.
+fn name_in_bundle(name: &str, handing: &Handing<'_>) -> String {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    match handing {
+        Handing::Sealed(_) => name.to_owned(),
+        Handing::Plain(_) if name.ends_with(".json.age") => MANIFEST_FILE.to_owned(),
+        Handing::Plain(_) => name.strip_suffix(".age").unwrap_or(name).to_owned(),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).expect("texts, numbers and lists");
+    text.push(b'\n');
+    text
+}
+
+const MANIFEST_FILE: &str = "manifest.json";
+const IDS_AT_ONCE: usize = 256;
+const README: &str = "Recordings handed over by an archive
+====================================
+
+Open report.html. To check that nothing was changed, in this folder:
+
+    sejf verify --bundle . --vault KEY
+
+with the archive's public key KEY as it was told to you by another way; vault.pub has what the bundle says of itself.
+Without sejf: `sha256sum -c SHA256SUMS` compares all files; SHA256SUMS.sig is a signed note (C2SP signed-note,
+Ed25519) with the SHA-256 of SHA256SUMS. recordings/*/receipt.json is an entry of the recorder's log, byte for byte;
+proof.json has the way from it to the signed checkpoint (RFC 9162 section 2.1.3). Files that end in .age are opened
+with `age -d -i KEYFILE`.
+
+Po polsku: proszę otworzyć report.html. `sejf verify --bundle . --vault KLUCZ` sprawdza, czy nic nie zmieniono.
+";

@@ -1,0 +1,367 @@
+//! A vault's home: configuration, signing key, log, keys, what comes in.
+//!
+//! ```text
+//! vault.toml    configuration
+//! signer        key that signs the log
+//! signer.pub    its public half: what a verifier needs
+//! log/          the log
+//! keys/         first key place
+//! drills.json   which custodian showed when that their share opens
+//! incoming/     what is being taken in
+//! ```
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::archive::access::{Action, Actor, Reason, Request};
+use crate::archive::custody::{CustodianName, Custody};
+use crate::archive::entry::{Outcome, Resource};
+use crate::archive::epoch::ClassName;
+use crate::archive::record::RecordingId;
+use crate::seal::identity::Identities;
+use crate::seal::note::{NoteError, Signer, VerifyKey};
+use crate::seal::random::Randomness;
+use crate::shell::clock;
+use crate::shell::disk::{RealDisk, remedy};
+use crate::shell::entropy::{NoRandomness, OsRandom};
+use crate::shell::keys::KeyKind;
+use crate::shell::receipts::ReceiptsError;
+use crate::shell::vault::catalog::{Catalog, CatalogError};
+use crate::shell::vault::config::{Config, ConfigError};
+use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
+use crate::shell::vault::keyfault::KeyFault;
+use crate::shell::vault::keyring::KeyRing;
+use crate::shell::vault::keystore::KeyStore;
+use crate::shell::vault::log::{Denied, VaultLog};
+use crate::shell::vault::place::{self, Place, PlaceError};
+
+/// A vault that is begun.
+pub struct Vault {
+    /// Its folder.
+    pub home: PathBuf,
+    /// Its configuration.
+    pub config: Config,
+    /// What was done, by whom and why.
+    pub log: VaultLog,
+    /// Whose signature the log has.
+    pub key: VerifyKey,
+    /// Its keys, locked.
+    pub keys: KeyStore,
+    signer: SignerText,
+}
+
+/// What it takes to begin a vault.
+#[derive(Clone, Debug)]
+pub struct NewVault {
+    /// Its name, in its log.
+    pub name: String,
+    /// Where recordings go first: a folder that is there.
+    pub store: PathBuf,
+    /// Further folders for the keys.
+    pub key_places: Vec<PathBuf>,
+    /// Kind of the root key and of epochs' keys.
+    pub kind: KeyKind,
+    /// Who holds the root key.
+    pub custody: Custody,
+}
+
+/// Why there is no vault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// The configuration is of no use.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The keys are of no use.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+    /// A place is not there.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// Nothing was granted.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The log cannot be written.
+    #[error(transparent)]
+    Log(#[from] ReceiptsError),
+    /// The operating system refused.
+    #[error("{doing} `{}`: {source}{}", path.display(), remedy(source))]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is one already.
+    #[error("`{}` has a vault already: begin another in another folder", home.display())]
+    Exists {
+        /// The folder.
+        home: PathBuf,
+    },
+    /// The signing key is damaged, or the name cannot be one.
+    #[error("the key that signs the vault's log, `{}`: {source}", path.display())]
+    Signer {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: NoteError,
+    },
+    /// The catalog is of no use.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// What the catalog knows of the parties does not open.
+    #[error(
+        "recording {id}: what the catalog knows of its parties does not open, and is not found any more: make the \
+         catalog anew with `sejf catalog rebuild`"
+    )]
+    Details {
+        /// Which.
+        id: RecordingId,
+    },
+    /// Not one of the configured codes.
+    #[error("`{code}` is no code of a reason: {codes} (`reason_codes` in the vault's configuration)")]
+    ReasonCode {
+        /// What was given.
+        code: String,
+        /// Those that there are.
+        codes: String,
+    },
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+}
+
+#[derive(Clone)]
+struct SignerText(Arc<Zeroizing<String>>);
+
+impl Vault {
+    /// Begins a vault in `home`. Interrupted, it can be begun again.
+    pub fn create(home: &Path, new: &NewVault) -> Result<Self, VaultError> {
+        Self::create_on(home, new, Arc::new(RealKeyDisk))
+    }
+
+    /// The same with key files on any disk.
+    pub fn create_on(home: &Path, new: &NewVault, disk: Arc<dyn KeyDisk>) -> Result<Self, VaultError> {
+        let config = home.join(CONFIG);
+        if config.exists() {
+            return Err(VaultError::Exists { home: home.into() });
+        }
+        // Tried before anything is written; the file itself comes last, for who has it has a vault.
+        let text = config_text(new);
+        Config::parse(&config, &text)?;
+        RealKeyDisk.create_dir(home).map_err(io_error("making folder", home))?;
+        let signer = create_signer(home, &new.name)?;
+        let vault = signer.verify_key().to_string();
+        match KeyStore::create_on(home, &new.key_places, &vault, new.kind, &new.custody, disk) {
+            // A try before this one came as far as the configuration.
+            Err(KeyFault::Exists { .. })
+                if KeyStore::open(home, &new.key_places, &vault)
+                    .is_ok_and(|keys| keys.scheme().is_ok_and(|scheme| scheme.custody() == new.custody)) => {}
+            other => drop(other?),
+        }
+        for folder in [INCOMING, LOG] {
+            let path = home.join(folder);
+            RealKeyDisk.create_dir(&path).map_err(io_error("making folder", &path))?;
+        }
+        write_new(home, CONFIG, text.as_bytes(), 0o600)?;
+        let vault = Self::open(home)?;
+        let actor = Actor::local_administrator(&user(), None);
+        let (action, resource, now) = (Action::Configure, Resource::Vault, clock::now());
+        let grant = vault.log.ask(&Request { actor: &actor, action, resource, reason: None, now })?;
+        let scheme = vault.keys.scheme()?;
+        let custodians: Vec<_> = scheme.holders.iter().map(|holder| holder.name.as_str()).collect();
+        let details = serde_json::json!({
+            "root": scheme.root, "generation": scheme.generation, "threshold": scheme.threshold,
+            "custodians": custodians,
+        });
+        vault.log.outcome(&grant, Outcome::Done(details))?;
+        Ok(vault)
+    }
+
+    /// Opens the vault in `home`, locked.
+    pub fn open(home: &Path) -> Result<Self, VaultError> {
+        Self::open_on(home, Arc::new(RealKeyDisk))
+    }
+
+    /// The same with key files on any disk.
+    pub fn open_on(home: &Path, disk: Arc<dyn KeyDisk>) -> Result<Self, VaultError> {
+        let config = Config::load(&home.join(CONFIG))?;
+        let path = home.join(SIGNER);
+        let text = std::fs::read_to_string(&path).map_err(io_error("reading", &path))?;
+        let signer = SignerText(Arc::new(Zeroizing::new(text)));
+        let parsed = Signer::from_text(&signer.0).map_err(|source| VaultError::Signer { path, source })?;
+        let key = parsed.verify_key().clone();
+        let keys = KeyStore::open_on(home, &config.vault.key_places, &key.to_string(), disk)?;
+        let log_signer = signer.clone();
+        let sign = move || Signer::from_text(&log_signer.0).expect("it was read when the vault was opened");
+        let log = VaultLog::new(&home.join(LOG), sign, Box::new(RealDisk::new(false)));
+        Ok(Self { home: home.into(), config, log, key, keys, signer })
+    }
+
+    /// What signs certificates and reports of this vault.
+    pub fn signer(&self) -> Signer {
+        Signer::from_text(&self.signer.0).expect("it was read when the vault was opened")
+    }
+
+    /// Folder of what is being taken in.
+    pub fn incoming(&self) -> PathBuf {
+        self.home.join(INCOMING)
+    }
+
+    /// Names of the retention classes.
+    pub fn classes(&self) -> Vec<ClassName> {
+        self.config.classes.iter().map(|class| class.name.clone()).collect()
+    }
+
+    /// A reason with one of the configured codes.
+    pub fn reason(&self, code: &str, text: &str) -> Result<Reason, VaultError> {
+        let codes = &self.config.vault.reason_codes;
+        if !codes.iter().any(|known| known == code) {
+            return Err(VaultError::ReasonCode { code: code.into(), codes: codes.join(", ") });
+        }
+        Ok(Reason { code: code.into(), text: text.into() })
+    }
+
+    /// All places where copies are, in the order of the configuration: the first is where recordings are taken in.
+    pub fn places(&self) -> Result<Vec<Arc<dyn Place>>, VaultError> {
+        Ok(self.config.places.iter().map(place::open).collect::<Result<_, _>>()?)
+    }
+
+    /// The first place, where recordings are taken in, whatever may be wrong with others.
+    pub fn first_place(&self) -> Result<Arc<dyn Place>, VaultError> {
+        let first = self.config.places.first().expect("a configuration without one is refused");
+        Ok(place::open(first)?)
+    }
+
+    /// The catalog: as configured, or `catalog.db` in the home.
+    pub async fn catalog(&self) -> Result<Catalog, VaultError> {
+        Ok(match &self.config.vault.catalog {
+            Some(address) => Catalog::open(address).await?,
+            None => Catalog::open_file(&self.home.join(CATALOG)).await?,
+        })
+    }
+
+    /// Unlocks with the custodians' keys: the log has who did it first. Makes the keys of the coming months.
+    pub fn unlock(&self, identities: &[Identities]) -> Result<KeyRing, VaultError> {
+        let proof = self.keys.prove(identities)?;
+        let opened = proof.custodians();
+        let now = clock::now();
+        let actor = Actor::local_administrator(&user(), (!opened.is_empty()).then_some(now));
+        let (action, resource) = (Action::Unlock, Resource::Vault);
+        let grant = self.log.ask(&Request { actor: &actor, action, resource, reason: None, now })?;
+        let unlocked = self.keys.unlock_with(proof).and_then(|ring| {
+            if self.keys.absent().is_empty() {
+                ring.make_ahead(&self.classes(), now)?;
+            }
+            Ok(ring)
+        });
+        let outcome = match &unlocked {
+            Ok(_) => Outcome::Done(serde_json::json!({ "custodians": opened })),
+            Err(fault) => Outcome::Failed(fault.to_string()),
+        };
+        self.log.outcome(&grant, outcome)?;
+        let ring = unlocked?;
+        self.drilled(&opened, now)?;
+        Ok(ring)
+    }
+
+    /// Who acts here with what custodians have unlocked: that was their second factor.
+    pub fn actor_of(&self, ring: &KeyRing) -> Actor {
+        Actor::local_administrator(&user(), Some(ring.opened_at()))
+    }
+
+    /// Who acts here, with their custodian's key as the second factor where one of `custodians` was proved.
+    pub fn actor(&self, custodians: &[CustodianName]) -> Actor {
+        Actor::local_administrator(&user(), (!custodians.is_empty()).then(clock::now))
+    }
+}
+
+/// Who runs this: for the log.
+pub fn user() -> String {
+    let id = rustix::process::getuid().as_raw();
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| id.to_string())
+}
+
+fn create_signer(home: &Path, name: &str) -> Result<Signer, VaultError> {
+    let path = home.join(SIGNER);
+    let fault = |source| VaultError::Signer { path: path.clone(), source };
+    match std::fs::read_to_string(&path) {
+        // Of a try before this one.
+        Ok(text) => return Signer::from_text(&Zeroizing::new(text)).map_err(fault),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error("reading", &path)(error)),
+    }
+    let mut random = OsRandom::new()?;
+    let mut mark = [0; 4];
+    random.fill(&mut mark);
+    let name = format!("{name}-{:08x}", u32::from_be_bytes(mark));
+    let signer = Signer::generate(&name, &mut random).map_err(fault)?;
+    write_new(home, SIGNER, format!("{}\n", *signer.to_text()).as_bytes(), 0o600)?;
+    write_new(home, SIGNER_PUBLIC, format!("{}\n", signer.verify_key()).as_bytes(), 0o644)?;
+    Ok(signer)
+}
+
+/// Writes a file of the home, whole or not at all.
+pub(super) fn write_new(home: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), VaultError> {
+    let (aside, path) = (home.join(format!(".{name}.new")), home.join(name));
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(mode);
+    let write = || {
+        let mut file = options.open(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&aside, &path)?;
+        std::fs::File::open(home)?.sync_all()
+    };
+    write().map_err(io_error("writing", &path))
+}
+
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VaultError {
+    let path = path.to_path_buf();
+    move |source| VaultError::Io { doing, path, source }
+}
+
+fn config_text(new: &NewVault) -> String {
+    // As TOML strings: a path may have quotes.
+    let text = |value: &str| toml::Value::from(value).to_string();
+    let path = |path: &Path| text(&path.display().to_string());
+    let key_places: Vec<_> = new.key_places.iter().map(|place| path(place)).collect();
+    format!(
+        "# Configuration of a vault: see README.md.\n\
+         [vault]\n\
+         name = {}\n\
+         # Further folders for the keys, each on another device or host.\n\
+         key_places = [{}]\n\n\
+         [[place]]\n\
+         name = \"first\"\n\
+         site = \"here\"\n\
+         kind = \"directory\"\n\
+         path = {}\n\n\
+         [[class]]\n\
+         name = \"calls-5y\"\n\
+         keep_min = \"5 years\"\n",
+        text(&new.name),
+        key_places.join(", "),
+        path(&new.store),
+    )
+}
+
+const CONFIG: &str = "vault.toml";
+const CATALOG: &str = "catalog.db";
+const INCOMING: &str = "incoming";
+const LOG: &str = "log";
+const SIGNER: &str = "signer";
+const SIGNER_PUBLIC: &str = "signer.pub";

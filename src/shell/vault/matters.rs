@@ -1,0 +1,399 @@
+//! Holds, events, requests for destruction: said here, kept in the log, copied into the catalog.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
+use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, trust};
+use crate::archive::custody::CustodianName;
+use crate::archive::entry::{Entry, Outcome, Resource};
+use crate::archive::epoch::Epoch;
+use crate::archive::hold::{Hold, HoldName};
+use crate::archive::matter::{self, IDS_MAX, Matter, MatterError, Said};
+use crate::archive::record::RecordingId;
+use crate::archive::request::{Agreement, ApprovalError, Request, What};
+use crate::archive::retention::Rules;
+use crate::archive::scope::Scope;
+use crate::base::time::Stamp;
+use crate::shell::clock;
+use crate::shell::receipts::ReceiptsError;
+use crate::shell::vault::catalog::retention::MattersRead;
+use crate::shell::vault::catalog::{Catalog, CatalogError};
+use crate::shell::vault::home::{Vault, VaultError, write_new};
+use crate::shell::vault::keyfault::KeyFault;
+use crate::shell::vault::log::Denied;
+
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MattersError {
+    /// The vault is of no use.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The catalog is of no use.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The keys are of no use.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+    /// Nothing was granted.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The log cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] ReceiptsError),
+    /// The log says what this version does not understand.
+    #[error(transparent)]
+    Matter(#[from] MatterError),
+    /// Nobody can agree to it.
+    #[error(transparent)]
+    Approval(#[from] ApprovalError),
+    /// The log was put back to an older state, or the catalog is another vault's.
+    #[error(
+        "the vault's log has {size} entries, and catalog `{catalog}` has read {read}: the log was put back, or it is \
+         another vault's catalog. Bring back the newest log, or name another catalog"
+    )]
+    LogShrank {
+        /// Entries that there are.
+        size: u64,
+        /// Entries that were read.
+        read: u64,
+        /// The catalog.
+        catalog: String,
+    },
+    /// The clock is not to be trusted.
+    #[error(
+        "nothing is destroyed, because the clock is not to be trusted: {0}. Put it right, or where it is right say \
+         `sejf destroy clock`, with the keys of the custodians"
+    )]
+    Clock(ClockDoubt),
+    /// Both clocks cannot be read.
+    #[error("reading since when this machine runs: {0}")]
+    Uptime(std::io::Error),
+    /// There is one of that name.
+    #[error("there is a hold `{0}` already, or there was one: give another name")]
+    HoldExists(HoldName),
+    /// There is none.
+    #[error("there is no hold `{0}` in force: see `sejf hold list`")]
+    NoHold(HoldName),
+    /// There is none.
+    #[error("there is no request {0}: see `sejf destroy list`")]
+    NoRequest(u64),
+    /// Nobody showed a key.
+    #[error("this takes a custodian's key, and the keys that were given open no share: name it with -i")]
+    NoCustodian,
+    /// Fewer keys than the vault takes.
+    #[error("this takes the keys of {needed} custodians, and {shown} were shown")]
+    TooFew {
+        /// How many it takes.
+        needed: u8,
+        /// How many were shown.
+        shown: usize,
+    },
+    /// More recordings than one entry holds.
+    #[error("{0} recordings, and one hold or request takes at most {IDS_MAX}: say it in several")]
+    TooMany(usize),
+    /// A request that means everything.
+    #[error("name the recordings, or a class: nobody asks for the destruction of everything at once")]
+    Everything,
+    /// Destruction without a reason.
+    #[error("this takes a reason: say why, with --reason CODE --note TEXT")]
+    NoReason,
+    /// Was told to stop.
+    #[error("stopped; what was begun is finished the next time")]
+    Stopped,
+    /// A recording still opens.
+    #[error("recording {0} still has an envelope after it was destroyed: see `sejf vault keys check`")]
+    StillThere(RecordingId),
+    /// Certificates cannot be written.
+    #[error("writing certificate `{}`: {source}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What decides about destruction.
+#[derive(Clone, Debug, Default)]
+pub struct Matters {
+    /// All holds.
+    pub holds: Vec<Hold>,
+    /// All requests.
+    pub requests: Vec<Request>,
+    /// How far the log was read for it.
+    pub read: MattersRead,
+}
+
+impl Matters {
+    /// Reads on in the log, then all of it from the catalog.
+    pub async fn load(vault: &Vault, catalog: &Catalog) -> Result<Self, MattersError> {
+        let read = catch_up(vault, catalog).await?;
+        Ok(Self { holds: catalog.holds().await?, requests: catalog.requests().await?, read })
+    }
+
+    /// Puts in order what decides.
+    pub fn rules<'a>(&'a self, vault: &'a Vault, now: Stamp, trust: ClockTrust) -> Rules<'a> {
+        Rules::new(&vault.config.classes, &self.holds, &self.requests, now, trust)
+    }
+
+    /// The request of that number.
+    pub fn request(&self, number: u64) -> Result<&Request, MattersError> {
+        self.requests.iter().find(|one| one.number == number).ok_or(MattersError::NoRequest(number))
+    }
+
+    /// The hold of that name.
+    pub fn hold(&self, name: &HoldName) -> Option<&Hold> {
+        self.holds.iter().find(|hold| hold.name == *name)
+    }
+}
+
+/// Brings the catalog up to the log.
+pub async fn catch_up(vault: &Vault, catalog: &Catalog) -> Result<MattersRead, MattersError> {
+    loop {
+        let from = catalog.matters_read().await?;
+        let entries = vault.log.read()?;
+        let size = entries.len() as u64;
+        if size < from.size {
+            let catalog = catalog.name().to_owned();
+            return Err(MattersError::LogShrank { size, read: from.size, catalog });
+        }
+        let (mut said, mut newest) = (Vec::new(), from.newest);
+        for (index, bytes) in
+            entries.iter().enumerate().skip(usize::try_from(from.size).unwrap_or(usize::MAX))
+        {
+            let index = index as u64;
+            let entry = Entry::from_bytes(bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
+            newest = if is_clock_word(&entry) { Some(entry.at) } else { newest.max(Some(entry.at)) };
+            said.extend(matter::read(index, &entry)?.map(|said| (index, said)));
+        }
+        let to = MattersRead { size, newest };
+        if to == from || catalog.absorb(from.size, &said, to).await? {
+            return Ok(to);
+        }
+    }
+}
+
+/// All recordings that the log says were destroyed, with the number of the entry: what a catalog that is made anew
+/// must not bring back.
+pub fn tombstones(vault: &Vault) -> Result<Vec<(RecordingId, u64)>, MattersError> {
+    let mut all = Vec::new();
+    for (index, bytes) in (0..).zip(vault.log.read()?) {
+        let entry = Entry::from_bytes(&bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
+        if let Some(Said::Done(Matter::Destroyed(certificate))) = matter::read(index, &entry)? {
+            all.extend(certificate.recordings().iter().map(|recording| (recording.id, index)));
+        }
+    }
+    Ok(all)
+}
+
+/// Whether the clock may be believed; where it may, that is remembered. `newest` is of the log's entries.
+pub fn clock_trust(vault: &Vault, newest: Option<Stamp>) -> Result<ClockTrust, MattersError> {
+    let reading = reading()?;
+    // What cannot be read is nothing to go by: then the log is.
+    let believed = std::fs::read(vault.home.join(CLOCK)).ok();
+    let believed = believed.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let trusted = trust(&reading, &Past { believed, newest_entry: newest });
+    if trusted == ClockTrust::Trusted {
+        believe(vault, &reading)?;
+    }
+    Ok(trusted)
+}
+
+fn reading() -> Result<Reading, MattersError> {
+    let (running, boot) = clock::since_boot().map_err(MattersError::Uptime)?;
+    Ok(Reading { wall: clock::now(), running, boot })
+}
+
+fn believe(vault: &Vault, reading: &Reading) -> Result<(), MattersError> {
+    let bytes = serde_json::to_vec(reading).expect("times and a name");
+    Ok(write_new(&vault.home, CLOCK, &bytes, 0o600)?)
+}
+
+fn is_clock_word(entry: &Entry) -> bool {
+    entry.action == Action::Configure
+        && matches!(&entry.outcome, Outcome::Done(value) if value.get(CLOCK_WORD).is_some())
+}
+
+/// Who speaks: with their custodians' keys, if any were shown just now.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    /// For the log.
+    pub actor: Actor,
+    /// Whose keys were shown.
+    pub custodians: Vec<CustodianName>,
+    /// Why they speak.
+    pub reason: Option<Reason>,
+    /// When.
+    pub now: Stamp,
+}
+
+impl Speaker {
+    /// Whoever runs this now, with the custodians whose keys were shown.
+    pub fn here(vault: &Vault, custodians: Vec<CustodianName>, reason: Option<Reason>) -> Self {
+        Self { actor: vault.actor(&custodians), custodians, reason, now: clock::now() }
+    }
+
+    fn ask(&self, vault: &Vault, action: Action, resource: Resource) -> Result<Grant, MattersError> {
+        let (actor, reason, now) = (&self.actor, self.reason.clone(), self.now);
+        Ok(vault.log.ask(&Asking { actor, action, resource, reason, now })?)
+    }
+
+    /// Does what was granted: it is in the log, then in the catalog.
+    async fn say(
+        &self,
+        vault: &Vault,
+        catalog: &Catalog,
+        grant: &Grant,
+        matter: &Matter,
+    ) -> Result<(), MattersError> {
+        vault.log.outcome(grant, matter.outcome())?;
+        catch_up(vault, catalog).await.map(drop)
+    }
+
+    /// Lays a hold on recordings.
+    pub async fn hold(
+        &self,
+        vault: &Vault,
+        catalog: &Catalog,
+        name: &HoldName,
+        scope: &Scope,
+    ) -> Result<(), MattersError> {
+        fits(scope.recordings.len())?;
+        if Matters::load(vault, catalog).await?.hold(name).is_some() {
+            return Err(MattersError::HoldExists(name.clone()));
+        }
+        let grant = self.ask(vault, Action::Hold, Resource::Hold(name.to_string()))?;
+        let hold = Hold {
+            name: name.clone(),
+            scope: scope.clone(),
+            by: grant.actor().into(),
+            at: self.now,
+            reason: self.reason.clone(),
+            released: None,
+        };
+        self.say(vault, catalog, &grant, &Matter::Held(hold)).await
+    }
+
+    /// Lets a hold go.
+    pub async fn release(
+        &self,
+        vault: &Vault,
+        catalog: &Catalog,
+        name: &HoldName,
+    ) -> Result<(), MattersError> {
+        let matters = Matters::load(vault, catalog).await?;
+        if !matters.hold(name).is_some_and(Hold::is_in_force) {
+            return Err(MattersError::NoHold(name.clone()));
+        }
+        let grant = self.ask(vault, Action::ReleaseHold, Resource::Hold(name.to_string()))?;
+        self.say(vault, catalog, &grant, &Matter::Released { hold: name.clone(), at: self.now }).await
+    }
+
+    /// Says when the event came from which recordings count. Of two such words the later date counts.
+    pub async fn name_event(
+        &self,
+        vault: &Vault,
+        catalog: &Catalog,
+        at: Stamp,
+        ids: &[RecordingId],
+    ) -> Result<(), MattersError> {
+        for ids in ids.chunks(IDS_MAX) {
+            let grant = self.ask(vault, Action::NameEvent, Resource::of(ids))?;
+            let matter = Matter::Named { at, recordings: ids.to_vec() };
+            self.say(vault, catalog, &grant, &matter).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for destruction. The request's number.
+    pub async fn ask_destruction(
+        &self,
+        vault: &Vault,
+        catalog: &Catalog,
+        scope: &Scope,
+        what: What,
+        due_by: Option<Stamp>,
+    ) -> Result<u64, MattersError> {
+        fits(scope.recordings.len())?;
+        if scope.recordings.is_empty() && scope.class.is_none() {
+            return Err(MattersError::Everything);
+        }
+        let by = self.custodians.first().ok_or(MattersError::NoCustodian)?.clone();
+        let reason = self.reason.clone().ok_or(MattersError::NoReason)?;
+        let ids: Vec<_> = scope.recordings.iter().copied().collect();
+        let resource = match (&scope.class, ids.is_empty()) {
+            (Some(class), true) => Resource::Epoch(format!("{class}/*")),
+            _ => Resource::of(&ids),
+        };
+        let grant = self.ask(vault, Action::AskDestruction, resource)?;
+        let request = Request {
+            number: grant.entry(),
+            by,
+            actor: grant.actor().into(),
+            at: self.now,
+            scope: scope.clone(),
+            what,
+            due_by,
+            reason,
+            agreed: None,
+            withdrawn: None,
+        };
+        let number = request.number;
+        self.say(vault, catalog, &grant, &Matter::Asked(request)).await?;
+        Ok(number)
+    }
+
+    /// Agrees to what another has asked for. Who it was.
+    pub async fn approve(
+        &self,
+        vault: &Vault,
+        catalog: &Catalog,
+        number: u64,
+    ) -> Result<CustodianName, MattersError> {
+        let matters = Matters::load(vault, catalog).await?;
+        let approver = matters.request(number)?.approver(&self.custodians)?;
+        let by = approver.ok_or(MattersError::NoCustodian)?.clone();
+        let grant = self.ask(vault, Action::ApproveDestruction, Resource::Request(number))?;
+        let agreement = Agreement { by: by.clone(), actor: grant.actor().into(), at: self.now };
+        self.say(vault, catalog, &grant, &Matter::Agreed { request: number, agreement }).await?;
+        Ok(by)
+    }
+
+    /// Takes a request back.
+    pub async fn withdraw(&self, vault: &Vault, catalog: &Catalog, number: u64) -> Result<(), MattersError> {
+        Matters::load(vault, catalog).await?.request(number)?;
+        let grant = self.ask(vault, Action::AskDestruction, Resource::Request(number))?;
+        let matter = Matter::Withdrawn { request: number, at: self.now };
+        self.say(vault, catalog, &grant, &matter).await
+    }
+
+    /// Says that the clock is right, whatever the log and the time since say. Takes as many custodians as the vault.
+    pub async fn confirm_clock(&self, vault: &Vault, catalog: &Catalog) -> Result<(), MattersError> {
+        let needed = vault.keys.scheme()?.threshold;
+        let shown = self.custodians.len();
+        if shown < usize::from(needed) {
+            return Err(MattersError::TooFew { needed, shown });
+        }
+        let grant = self.ask(vault, Action::Configure, Resource::Vault)?;
+        let reading = reading()?;
+        vault.log.outcome(&grant, Outcome::Done(json!({ CLOCK_WORD: self.custodians })))?;
+        believe(vault, &reading)?;
+        catch_up(vault, catalog).await.map(drop)
+    }
+}
+
+fn fits(count: usize) -> Result<(), MattersError> {
+    if count > IDS_MAX { Err(MattersError::TooMany(count)) } else { Ok(()) }
+}
+
+/// The reason that a request gives, for what is done because of it.
+pub(super) fn because(request: &Request, epoch: &Epoch) -> Reason {
+    let text = format!("request {} of {epoch}: {}", request.number, request.reason.text);
+    Reason { code: request.reason.code.clone(), text: text.trim_end_matches([':', ' ']).to_owned() }
+}
+
+const CLOCK: &str = "clock.json";
+const CLOCK_WORD: &str = "clock-is-right";

@@ -1,0 +1,34 @@
+//! The archive at work: files, databases, object stores, keys.
+//!
+//! Plans and grants come from [`crate::archive`]; what is here carries them out.
+
+pub mod catalog;
+pub mod config;
+pub mod copies;
+pub mod destroy;
+pub mod drills;
+pub mod export;
+pub mod forward;
+pub mod home;
+pub mod hsm;
+pub mod intake;
+pub mod keydisk;
+pub mod keyfault;
+pub mod keyring;
+pub mod keystore;
+pub mod log;
+pub mod matters;
+pub mod media;
+mod mirror;
+pub mod parcel;
+pub mod place;
+pub mod plugin;
+pub mod proofs;
+pub mod released;
+pub mod restore_test;
+pub mod rewrap;
+pub mod rotation;
+pub mod scrub;
+pub mod unlocking;
+
+pub use crate::shell::vault::mirror::Repair;

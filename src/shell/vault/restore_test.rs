@@ -1,0 +1,262 @@
+//! Restoring, for practice: a sample from every place into an empty folder, verified there, and opened where the
+//! vault is unlocked. What was opened is looked at and forgotten: no plain byte is written.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::archive::access::{Action, Actor, Request};
+use crate::archive::copies::{ObjectFacts, Part, objects};
+use crate::archive::entry::{Outcome, Resource};
+use crate::archive::record::{ArchivedFile, Digest, Record, RecordingId};
+use crate::seal::identity::Identities;
+use crate::seal::open::{OpenError, Opener};
+use crate::seal::random::Randomness;
+use crate::seal::receipt::ReceiptState;
+use crate::shell::clock;
+use crate::shell::vault::copies::{Copier, CopyFault};
+use crate::shell::vault::keyring::KeyRing;
+use crate::shell::vault::place::{self, Content, Found, Place};
+
+/// What came of it.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct RestoreReport {
+    /// What came of each place.
+    pub places: Vec<PlaceReport>,
+    /// Whether files were opened: not without keys.
+    pub opened: bool,
+}
+
+/// What came of a place.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct PlaceReport {
+    /// The place.
+    pub place: String,
+    /// Recordings that were taken for the sample.
+    pub sample: Vec<RecordingId>,
+    /// Files that were restored and verified.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of these, files that were opened and are what they should be.
+    pub opened: u64,
+    /// What is wrong.
+    pub failures: Vec<String>,
+}
+
+impl RestoreReport {
+    /// Whether everything that was tried went well, and something was tried.
+    pub fn is_good(&self) -> bool {
+        let tried: usize = self.places.iter().map(|place| place.sample.len()).sum();
+        tried > 0 && self.places.iter().all(|place| place.failures.is_empty())
+    }
+}
+
+/// Restores `sample` recordings from every place into `target`, which must be empty or not be there yet. The log
+/// has the report.
+pub async fn restore_test(
+    copier: &Copier<'_>,
+    keys: Option<&KeyRing>,
+    sample: u32,
+    target: &Path,
+    random: &mut (dyn Randomness + Send),
+) -> Result<RestoreReport, CopyFault> {
+    let scratch = |source| CopyFault::Scratch { path: target.into(), source };
+    fs::create_dir_all(target).map_err(scratch)?;
+    if fs::read_dir(target).map_err(scratch)?.next().is_some() {
+        return Err(scratch(io::Error::new(io::ErrorKind::DirectoryNotEmpty, "name an empty folder")));
+    }
+    let actor = Actor::vault();
+    let (action, resource, now) = (Action::RestoreTest, Resource::Vault, clock::now());
+    let grant = copier.log.ask(&Request { actor: &actor, action, resource, reason: None, now })?;
+    let mut report = RestoreReport { opened: keys.is_some(), ..RestoreReport::default() };
+    let range = copier.catalog.id_range().await?;
+    for place in &copier.places {
+        let mut one = PlaceReport { place: place.name().into(), ..PlaceReport::default() };
+        if let Some(range) = range {
+            one.sample = take_sample(copier, place.name(), range, sample, random).await?;
+        }
+        let folder = target.join(place.name());
+        for record in copier.catalog.get_all(&one.sample).await? {
+            restore_one(&**place, &record, keys, &folder, &mut one).await;
+        }
+        report.places.push(one);
+    }
+    for (name, error) in &copier.absent {
+        let failures = vec![error.to_string()];
+        report.places.push(PlaceReport { place: name.clone(), failures, ..PlaceReport::default() });
+    }
+    copier.log.outcome(&grant, Outcome::Done(serde_json::json!({ "restore-test": &report })))?;
+    Ok(report)
+}
+
+/// Recordings near random points between the first and the last.
+async fn take_sample(
+    copier: &Copier<'_>,
+    place: &str,
+    (first, last): (RecordingId, RecordingId),
+    sample: u32,
+    random: &mut (dyn Randomness + Send),
+) -> Result<Vec<RecordingId>, CopyFault> {
+    let number = |id: RecordingId| u128::from_be_bytes(*id.as_bytes());
+    let mut taken = Vec::new();
+    for _ in 0..sample {
+        let mut bytes = [0; 16];
+        random.fill(&mut bytes);
+        let span = number(last).saturating_sub(number(first)).saturating_add(1);
+        let point = number(first) + u128::from_be_bytes(bytes) % span;
+        let near = RecordingId::from_bytes(point.to_be_bytes());
+        // One that was not taken yet: there may be fewer than were asked for.
+        let found = copier.catalog.copies_near(place, &near, sample).await?;
+        match found.into_iter().find(|id| !taken.contains(id)) {
+            Some(id) => taken.push(id),
+            None => break,
+        }
+    }
+    Ok(taken)
+}
+
+async fn restore_one(
+    place: &dyn Place,
+    record: &Record,
+    keys: Option<&KeyRing>,
+    folder: &Path,
+    report: &mut PlaceReport,
+) {
+    let identities = match keys.map(|keys| identities(keys, record)).transpose() {
+        Ok(identities) => identities,
+        Err(why) => return report.failures.push(format!("{}: {why}", record.id)),
+    };
+    let all = objects(record);
+    for slip in all.iter().filter(|object| object.part == Part::Slip) {
+        let name = format!("{}.receipt.json", record.id);
+        match restore_file(place, &name, &[slip], folder).await {
+            Ok(_) => {
+                report.files += 1;
+                report.bytes += slip.bytes;
+            }
+            Err(why) => report.failures.push(format!("{name}: {why}")),
+        }
+    }
+    for file in &record.files {
+        let names = [
+            file.header_object(&record.id, record.receipt.start),
+            file.body_object(&record.id, record.receipt.start),
+        ];
+        let parts: Vec<&ObjectFacts> =
+            names.iter().filter_map(|name| all.iter().find(|object| object.name == *name)).collect();
+        let restored = restore_file(place, &file.name, &parts, folder).await;
+        let path = match restored {
+            Ok(path) => path,
+            Err(why) => {
+                report.failures.push(format!("{}: {why}", file.name));
+                continue;
+            }
+        };
+        report.files += 1;
+        report.bytes += file.header_bytes + file.body_bytes;
+        if let Some(identities) = &identities {
+            match open(&path, file, record, identities) {
+                Ok(()) => report.opened += 1,
+                Err(why) => report.failures.push(format!("{}: {why}", file.name)),
+            }
+        }
+    }
+}
+
+fn identities(keys: &KeyRing, record: &Record) -> Result<Identities, String> {
+    let epoch = record.epoch().ok_or("it has no class")?;
+    let envelope = keys.envelope(&epoch, &record.id).map_err(|error| error.to_string())?;
+    Ok(envelope
+        .ok_or("its envelope is gone, and nobody has written down that it was destroyed")?
+        .identities())
+}
+
+/// Header and payload, one after the other: a plain age file again. Read back from the disk before it counts.
+async fn restore_file(
+    place: &dyn Place,
+    name: &str,
+    parts: &[&ObjectFacts],
+    folder: &Path,
+) -> Result<PathBuf, String> {
+    let said = |error: io::Error| format!("writing into `{}`: {error}", folder.display());
+    // A recorder gave the name: it names nothing outside.
+    let path = folder.join(name.replace('/', "_").trim_start_matches('.'));
+    fs::create_dir_all(folder).map_err(said)?;
+    let mut restored = File::create_new(&path).map_err(said)?;
+    let scratch = folder.join(".restoring");
+    for object in parts {
+        let fetched = place::fetch(place, &object.name, object.bytes, object.sha256, &scratch).await;
+        let content = match fetched.map_err(|error| error.to_string())? {
+            Ok(content) => content,
+            Err(Found::Wrong(why)) => return Err(why),
+            Err(_) => return Err("it is not there".into()),
+        };
+        match content {
+            Content::Bytes(bytes) => restored.write_all(&bytes).map_err(said)?,
+            Content::File { path, .. } => {
+                io::copy(&mut File::open(path).map_err(said)?, &mut restored).map(drop).map_err(said)?;
+            }
+        }
+    }
+    let _ = fs::remove_file(&scratch);
+    restored.sync_all().map_err(said)?;
+    let mut whole = File::open(&path).map_err(said)?;
+    for object in parts {
+        if digest(&mut whole, object.bytes).map_err(said)? != object.sha256 {
+            return Err("what was restored reads otherwise".into());
+        }
+    }
+    Ok(path)
+}
+
+fn digest(file: &mut File, bytes: u64) -> io::Result<Digest> {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut rest = file.take(bytes);
+    let mut buffer = vec![0; 65_536];
+    loop {
+        match rest.read(&mut buffer)? {
+            0 => break,
+            read => context.update(&buffer[..read]),
+        }
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok(Digest(digest))
+}
+
+/// Opens all of it, and looks at how it begins.
+fn open(path: &Path, file: &ArchivedFile, record: &Record, identities: &Identities) -> Result<(), String> {
+    let sealed = File::open(path).map_err(|error| error.to_string())?;
+    let mut opener =
+        Opener::open(io::BufReader::new(sealed), identities).map_err(|error| error.to_string())?;
+    let mut first = zeroize::Zeroizing::new(Vec::new());
+    loop {
+        match opener.next_chunk() {
+            Ok(Some(chunk)) if first.is_empty() => {
+                first.extend_from_slice(&chunk[..chunk.len().min(FIRST_BYTES)]);
+            }
+            Ok(Some(_)) => {}
+            Ok(None) => break,
+            // As it was found after its recorder had died.
+            Err(OpenError::Cut { .. }) if record.receipt.state == ReceiptState::Interrupted => break,
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    let begins = |at: usize, what: &[u8]| first.get(at..at + what.len()) == Some(what);
+    let is_what_it_is_called = if file.name.ends_with(".opus.age") {
+        // RFC 7845, 3: a page with the identification header comes first; its segment table has one entry.
+        begins(0, b"OggS") && begins(28, b"OpusHead")
+    } else if file.name.ends_with(".wav.age") {
+        begins(0, b"RIFF") && begins(8, b"WAVE")
+    } else if file.name.ends_with(".json.age") {
+        begins(0, b"{")
+    } else {
+        true
+    };
+    if is_what_it_is_called { Ok(()) } else { Err("it opens, and is not what its name says".into()) }
+}
+
+const FIRST_BYTES: usize = 64;

@@ -1,0 +1,162 @@
+//! Every byte of every copy, read within a period, without keys; what is wrong is mended from a good copy.
+
+use serde::Serialize;
+
+use crate::archive::access::{Action, Actor, Request};
+use crate::archive::entry::{Outcome, Resource};
+use crate::archive::record::{Record, RecordingId};
+use crate::base::time::Stamp;
+use crate::shell::clock;
+use crate::shell::vault::copies::{Copier, CopyFault, Report};
+use crate::shell::vault::place::{Found, Pace, Place};
+
+/// What was read and found.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct Scrubbed {
+    /// Copies that were read.
+    pub copies: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Copies that were not what they should be.
+    pub wrong: Vec<Finding>,
+    /// How many of these there were.
+    pub wrong_count: u64,
+    /// Places that could not be read, with why: their copies are as they were last seen.
+    pub unread: Vec<String>,
+    /// What came of the mending.
+    pub mending: Report,
+}
+
+/// A copy that is not what it should be.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Finding {
+    /// Of which recording.
+    pub id: RecordingId,
+    /// Where.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Reads all copies that were not read since `before`, at most as fast as `pace` says, those first that were not
+/// read for the longest time. Stopped, it goes on where it was.
+pub async fn scrub(
+    copier: &Copier<'_>,
+    before: Stamp,
+    pace: Pace,
+    is_over: &(dyn Fn() -> bool + Sync),
+) -> Result<Scrubbed, CopyFault> {
+    // Later than now nothing was read yet, so it would never end.
+    let before = before.min(clock::now());
+    let mut scrubbed = Scrubbed::default();
+    for place in &copier.places {
+        scrub_place(copier, &**place, before, pace, is_over, &mut scrubbed).await?;
+    }
+    for (name, error) in &copier.absent {
+        scrubbed.unread.push(format!("`{name}`: {error}"));
+    }
+    let actor = Actor::vault();
+    let (action, resource, now) = (Action::Copy, Resource::Vault, clock::now());
+    let grant = copier.log.ask(&Request { actor: &actor, action, resource, reason: None, now })?;
+    let said = serde_json::json!({ "scrub": &scrubbed });
+    copier.log.outcome(&grant, Outcome::Done(said))?;
+    Ok(scrubbed)
+}
+
+async fn scrub_place(
+    copier: &Copier<'_>,
+    place: &dyn Place,
+    before: Stamp,
+    pace: Pace,
+    is_over: &(dyn Fn() -> bool + Sync),
+    scrubbed: &mut Scrubbed,
+) -> Result<(), CopyFault> {
+    loop {
+        let ids = copier.catalog.copies_to_read(place.name(), before, BATCH).await?;
+        let mut wrong = Vec::new();
+        for record in copier.catalog.get_all(&ids).await? {
+            if is_over() {
+                break;
+            }
+            match read_copy(copier, &record, place, before, pace, scrubbed).await? {
+                Read::Good | Read::Changed => {}
+                // Not a word on its copies: it will be asked again.
+                Read::Unread => return Ok(()),
+                Read::Wrong => {
+                    // What it is to be mended from is looked at first.
+                    read_others(copier, &record, place, before, pace, scrubbed).await?;
+                    wrong.push(record.id);
+                }
+            }
+        }
+        if !wrong.is_empty() {
+            scrubbed.mending.add(copier.settle(&wrong, is_over).await?);
+        }
+        if ids.is_empty() || is_over() {
+            return Ok(());
+        }
+    }
+}
+
+/// The copies of one recording in other places, where they are due as well.
+async fn read_others(
+    copier: &Copier<'_>,
+    record: &Record,
+    but: &dyn Place,
+    before: Stamp,
+    pace: Pace,
+    scrubbed: &mut Scrubbed,
+) -> Result<(), CopyFault> {
+    let known = copier.catalog.copies_of(&[record.id]).await?;
+    for copy in known.values().flatten().filter(|copy| copy.place != but.name() && copy.checked < before) {
+        if let Some(place) = copier.place(&copy.place) {
+            read_copy(copier, record, &**place, before, pace, scrubbed).await?;
+        }
+    }
+    Ok(())
+}
+
+enum Read {
+    Good,
+    Wrong,
+    /// Put under another envelope, or destroyed, while it was read.
+    Changed,
+    Unread,
+}
+
+async fn read_copy(
+    copier: &Copier<'_>,
+    record: &Record,
+    place: &dyn Place,
+    before: Stamp,
+    pace: Pace,
+    scrubbed: &mut Scrubbed,
+) -> Result<Read, CopyFault> {
+    let found = match copier.look(record, place, pace).await {
+        Ok(found) => found,
+        Err(error) => {
+            scrubbed.unread.push(format!("`{}`: {error}", place.name()));
+            return Ok(Read::Unread);
+        }
+    };
+    if found != Found::Good && !copier.is_current(record).await? {
+        return Ok(Read::Changed);
+    }
+    // Not before, even if the clock goes back: else it would be read for ever.
+    copier.note(record, place.name(), &found, clock::now().max(before)).await?;
+    scrubbed.copies += 1;
+    scrubbed.bytes += record.files.iter().map(|file| file.header_bytes + file.body_bytes).sum::<u64>();
+    let what = match found {
+        Found::Good => return Ok(Read::Good),
+        Found::Missing => "it is not there".to_owned(),
+        Found::Wrong(what) => what,
+    };
+    scrubbed.wrong_count += 1;
+    if scrubbed.wrong.len() < FINDINGS_MAX {
+        scrubbed.wrong.push(Finding { id: record.id, place: place.name().into(), what });
+    }
+    Ok(Read::Wrong)
+}
+
+const BATCH: u32 = 64;
+const FINDINGS_MAX: usize = 100;
