@@ -1,0 +1,77 @@
+//! `sejf vault status`: how the vault's keys are.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cli::text::{clean, json};
+use crate::cli::vault::HomeArg;
+use crate::shell::clock;
+use crate::shell::vault::drills::DRILL_DAYS;
+
+/// Tells how the vault's keys are. Takes no key.
+///
+/// Exit code: 0 all well, 1 something is to be done (lines with `!` say what).
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    home: HomeArg,
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let vault = args.home.open()?;
+    let scheme = vault.keys.scheme()?;
+    let drills = vault.drills(&scheme, clock::now())?;
+    let epochs = vault.keys.epochs()?;
+    let destroyed = epochs.iter().filter(|state| state.recipient.is_none()).count();
+    let absent = vault.keys.absent();
+    let is_well = absent.is_empty() && drills.iter().all(|shown| !shown.is_overdue);
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let custodians = drills.iter().map(|shown| {
+            serde_json::json!({
+                "name": shown.custodian, "shown": shown.at, "overdue": shown.is_overdue,
+            })
+        });
+        let status = serde_json::json!({
+            "name": vault.config.vault.name,
+            "log_key": vault.key.to_string(),
+            "root": { "generation": scheme.generation, "recipient": scheme.root, "made": scheme.made },
+            "threshold": scheme.threshold,
+            "custodians": custodians.collect::<Vec<_>>(),
+            "key_places_absent": absent,
+            "epochs": epochs.len() - destroyed,
+            "epochs_destroyed": destroyed,
+            "well": is_well,
+        });
+        writeln!(out, "{}", json(&status)?)?;
+    } else {
+        let mut text = format!(
+            "Vault      {}\nLog key    {}\nRoot key   {}, made {}\nCustody    {} of {}\nEpochs     {}, {} destroyed\n",
+            vault.config.vault.name,
+            vault.key,
+            scheme.generation,
+            scheme.made,
+            scheme.threshold,
+            scheme.holders.len(),
+            epochs.len() - destroyed,
+            destroyed,
+        );
+        for shown in &drills {
+            let at = shown.at.map_or("not yet".into(), |at| at.to_string());
+            let mark = if shown.is_overdue { "  ! overdue: `sejf vault keys drill`" } else { "" };
+            text.push_str(&format!("Custodian  {}: share opened {at}{mark}\n", shown.custodian));
+        }
+        for place in absent {
+            text.push_str(&format!(
+                "! key place `{}` is not there: no key can be changed\n",
+                place.display()
+            ));
+        }
+        text.push_str(&format!("A custodian shows every {DRILL_DAYS} days that their share opens.\n"));
+        write!(out, "{}", clean(&text))?;
+    }
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
