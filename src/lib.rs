@@ -10,15 +10,19 @@
 //! | 1 | [`seal`] | age files, receipts, the signed log |
 //! | 2 | [`call`] | what a passive observer can know of a call |
 //! | 3 | [`recording`] | one call being written |
+//! | 3 | [`archive`] | what becomes of recordings: who may, what is due, what is missing |
 //! | 3 | [`fixture`] | captures made from a recipe, with known sound |
 //! | 4 | [`shell`] | threads, queues, files, clocks |
 //! | 6 | [`cli`] | one file a subcommand |
 
+pub mod archive;
 pub mod base;
 pub mod call;
 pub mod cli;
 pub mod codec;
 pub mod fixture;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod recording;
 pub mod seal;
 pub mod shell;
