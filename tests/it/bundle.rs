@@ -1,0 +1,198 @@
+//! Bundles: made by the archive, checked by strangers.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
+
+use crate::support::{Bench, assert_success, sejf, text};
+use crate::vault_made::MadeVault;
+
+fn export(made: &MadeVault, to: &Path, more: &[&str]) -> Output {
+    let (home, key) = (made.home.clone(), made.bench.key());
+    let ids: Vec<String> = made.ids.iter().map(ToString::to_string).collect();
+    let mut args = vec!["export", text(&home)];
+    args.extend(ids.iter().map(String::as_str));
+    args.extend(["--to", text(to), "--for", "Sąd Rejonowy <Łódź>", "-i", &key]);
+    args.extend(["--reason", "court-order", "--note", "II K 12/26"]);
+    args.extend(more);
+    sejf(&args)
+}
+
+fn check(dir: &Path, made: &MadeVault) -> BundleReport {
+    let asked = BundleAsked { vault: Some(&made.vault_key), recorder: Some(&made.recorder) };
+    bundle(dir, &asked).unwrap()
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut files, mut dirs) = (Vec::new(), vec![dir.to_path_buf()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { dirs.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
+
+fn name(dir: &Path, path: &Path) -> String {
+    path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned()
+}
+
+fn named(report: &BundleReport) -> BTreeSet<String> {
+    report.faults.iter().map(|fault| fault.file().to_owned()).collect()
+}
+
+#[test]
+fn a_stranger_checks_a_bundle_without_home_network_or_key() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    assert_success(&export(&made, &to, &["--language", "pl"]));
+    // Nothing is known there: no home, no variable but what finds nothing, and no network where it can be taken away.
+    let stranger = made.bench.path("stranger");
+    std::fs::create_dir(&stranger).unwrap();
+    let program = env!("CARGO_BIN_EXE_sejf");
+    let verify = ["verify", "--bundle", text(&to), "--vault", &made.vault_key, "--recorder", &made.recorder];
+    let mut alone = Command::new("unshare");
+    alone.args(["--user", "--map-root-user", "--net", program]);
+    let can_unshare = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "true"])
+        .output()
+        .is_ok_and(|output| output.status.success());
+    let mut command = if can_unshare { alone } else { Command::new(program) };
+    let checked =
+        command.args(verify).env_clear().env("HOME", &stranger).current_dir(&stranger).output().unwrap();
+    assert_success(&checked);
+    let said = String::from_utf8(checked.stdout).unwrap();
+    assert!(said.contains("nothing is changed") && said.contains("2 receipts proved"), "{said}");
+    assert_eq!(std::fs::read_dir(&stranger).unwrap().count(), 0);
+
+    // What is in it is what was recorded, and players take it.
+    let folder = to.join("recordings").join(made.ids[0].to_string());
+    assert!(std::fs::read(folder.join(format!("{}.opus", made.ids[0]))).unwrap().starts_with(b"OggS"));
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["id"], made.ids[0].to_string());
+    let wav = to.join(format!("recordings/{0}/{0}.wav", made.ids[1]));
+    let wav = std::fs::read(wav).unwrap();
+    let length = u32::from_le_bytes(wav[4..8].try_into().unwrap());
+    assert_eq!(u64::from(length) + 8, wav.len() as u64);
+    let page = std::fs::read_to_string(to.join("report.html")).unwrap();
+    assert!(page.contains("Sąd Rejonowy &lt;Łódź&gt;") && page.contains("Wydane nagrania"));
+    assert!(page.contains(&made.ids[0].to_string()) && page.contains("II K 12/26"));
+}
+
+#[test]
+fn every_changed_byte_is_found_in_its_file() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    assert_success(&export(&made, &to, &[]));
+    assert!(check(&to, &made).faults.is_empty());
+    for path in files(&to) {
+        let whole = std::fs::read(&path).unwrap();
+        let step = (whole.len() / 40).max(1);
+        for at in (0..whole.len()).step_by(step).chain([whole.len() - 1]) {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x20;
+            std::fs::write(&path, &changed).unwrap();
+            let report = check(&to, &made);
+            assert!(named(&report).contains(&name(&to, &path)), "{} byte {at}: {report:?}", path.display());
+            if !path.ends_with("SHA256SUMS") {
+                assert_eq!(report.faults.len(), 1, "{} byte {at}: {:?}", path.display(), report.faults);
+            }
+        }
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert!(named(&check(&to, &made)).contains(&name(&to, &path)), "cut {}", path.display());
+        std::fs::remove_file(&path).unwrap();
+        let missing = check(&to, &made).faults;
+        let is_missing =
+            |fault: &BundleFault| matches!(fault, BundleFault::Missing { file } if *file == name(&to, &path));
+        assert!(missing.iter().any(is_missing), "{}: {missing:?}", path.display());
+        std::fs::write(&path, &whole).unwrap();
+    }
+    std::fs::write(to.join("recordings/more.txt"), "x").unwrap();
+    assert!(
+        matches!(&check(&to, &made).faults[..], [BundleFault::Added { file }] if file == "recordings/more.txt")
+    );
+    std::fs::remove_file(to.join("recordings/more.txt")).unwrap();
+    // Two that have changed places.
+    let receipts = made.ids.iter().map(|id| to.join(format!("recordings/{id}/receipt.json")));
+    let receipts: Vec<PathBuf> = receipts.collect();
+    std::fs::rename(&receipts[0], to.join("aside")).unwrap();
+    std::fs::rename(&receipts[1], &receipts[0]).unwrap();
+    std::fs::rename(to.join("aside"), &receipts[1]).unwrap();
+    let swapped: BTreeSet<String> = receipts.iter().map(|path| name(&to, path)).collect();
+    assert_eq!(named(&check(&to, &made)), swapped);
+}
+
+#[test]
+fn who_signs_it_anew_is_no_archive_that_is_known() {
+    let (made, other) = (MadeVault::new(), MadeVault::new());
+    let to = made.bench.path("bundle");
+    assert_success(&export(&made, &to, &[]));
+    let report = bundle(&to, &BundleAsked { vault: Some(&other.vault_key), recorder: None }).unwrap();
+    assert!(report.faults.iter().any(|fault| fault.file() == "SHA256SUMS.sig"), "{:?}", report.faults);
+    let report = bundle(&to, &BundleAsked { vault: None, recorder: Some(&other.recorder) }).unwrap();
+    assert!(!report.pinned && report.proved == 0 && report.faults.len() == 2, "{:?}", report.faults);
+    let report = bundle(&to, &BundleAsked::default()).unwrap();
+    assert!(report.faults.is_empty() && report.summary().contains("what the bundle says of itself"));
+}
+
+#[test]
+fn under_the_receivers_key_nothing_is_in_the_open() {
+    let (made, receiver) = (MadeVault::new(), Bench::new());
+    let to = made.bench.path("bundle");
+    assert_success(&export(&made, &to, &["-r", &receiver.recipient]));
+    assert!(check(&to, &made).faults.is_empty());
+    let caller = {
+        let sealed = to.join(format!("recordings/{0}/{0}.json.age", made.ids[0]));
+        let plain = receiver.path("manifest.json");
+        assert_success(&sejf(&["open", text(&sealed), "-i", &receiver.key(), "-o", text(&plain)]));
+        let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(plain).unwrap()).unwrap();
+        manifest["call"]["from"].as_str().unwrap().to_owned()
+    };
+    assert!(caller.len() > 5, "{caller}");
+    for path in files(&to) {
+        let bytes = std::fs::read(&path).unwrap();
+        let found = bytes.windows(caller.len()).any(|window| window == caller.as_bytes());
+        assert!(!found && !bytes.starts_with(b"OggS"), "{}", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_given_away_without_reason_key_and_log() {
+    let (made, stranger) = (MadeVault::new(), Bench::new());
+    let to = made.bench.path("bundle");
+    let refused = |args: &[&str], words: &str| {
+        let output = sejf(args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(words), "{said}");
+        assert!(!to.exists());
+    };
+    let (home, id, key) = (text(&made.home), made.ids[0].to_string(), made.bench.key());
+    let to_text = text(&to);
+    let args = ["export", home, &id, "--to", to_text, "--for", "x", "-i", &key];
+    refused(&[&args[..], &["--reason", "curiosity"]].concat(), "is no code of a reason");
+    let args =
+        ["export", home, &id, "--to", to_text, "--for", "x", "--reason", "audit", "-i", &stranger.key()];
+    refused(&args, "second factor");
+    let other = "0193c4a5-0000-7000-8000-000000000001";
+    let args = ["export", home, other, "--to", to_text, "--for", "x", "--reason", "audit", "-i", &key];
+    refused(&args, "there is no recording");
+    // A copy that was changed is not given away, and what was begun is removed.
+    let body = files(&made.bench.path("store")).into_iter().find(|path| text(path).ends_with(".opus.body"));
+    let body = body.unwrap();
+    let mut bytes = std::fs::read(&body).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&body, bytes).unwrap();
+    let args = ["export", home, &id, "--to", to_text, "--for", "x", "--reason", "audit", "-i", &key];
+    refused(&args, "changed");
+    // The log has all of it, also that it failed.
+    let log = sejf::shell::verify::ReadLog::open(&made.home.join("log"), Some(&made.vault_key)).unwrap();
+    let entries: Vec<_> = log.entries.iter().map(|(_, entry)| String::from_utf8_lossy(entry)).collect();
+    let exports: Vec<_> = entries.iter().filter(|entry| entry.contains(r#""action":"export""#)).collect();
+    assert_eq!(exports.len(), 2, "{exports:?}");
+    assert!(exports[0].contains("granted") && exports[1].contains("failed"));
+}

@@ -1,0 +1,183 @@
+//! Media for a safe: written, damaged in every way, found, mended.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sejf::shell::verify::{MediumFault, MediumReport, medium, repair};
+
+use crate::support::{assert_success, sejf, text};
+use crate::vault_made::MadeVault;
+
+fn write(made: &MadeVault, name: &str) -> PathBuf {
+    let dir = made.bench.path(name);
+    std::fs::create_dir(&dir).unwrap();
+    let args = ["media", "write", text(&made.home), text(&dir), "--label", "May 2026", "--seal", "A 17"];
+    // Ours is hundreds of megabytes in a build for tests.
+    let program = made.bench.path("program");
+    std::fs::write(&program, "#!/bin/sh\n".repeat(900)).unwrap();
+    let more = ["--place", "safe 2", "--reason", "retention", "--program", text(&program)];
+    assert_success(&sejf(&[&args[..], &more].concat()));
+    dir
+}
+
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (mut files, mut dirs) = (BTreeMap::new(), vec![dir.to_path_buf()]);
+    while let Some(next) = dirs.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                let name = path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned();
+                files.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn check(dir: &Path, made: &MadeVault) -> MediumReport {
+    medium(dir, Some(&made.vault_key)).unwrap()
+}
+
+fn names(report: &MediumReport) -> Vec<&str> {
+    let name = |fault| match fault {
+        &MediumFault::Added { ref file }
+        | &MediumFault::Changed { ref file, .. }
+        | &MediumFault::Missing { ref file } => file.as_str(),
+        other => panic!("{other}"),
+    };
+    report.faults.iter().map(name).collect()
+}
+
+#[test]
+fn damage_is_found_named_and_mended() {
+    let made = MadeVault::new();
+    let dir = write(&made, "medium");
+    let whole = files(&dir);
+    let report = check(&dir, &made);
+    assert!(report.faults.is_empty() && report.recordings == 2, "{:?}", report.faults);
+    let mut seen = 0;
+    for (name, bytes) in &whole {
+        // One byte of each file, and the file's loss; of the program once is enough.
+        let path = dir.join(name);
+        let mut changed = bytes.clone();
+        let at = bytes.len() / 3;
+        changed[at] ^= 1;
+        std::fs::write(&path, &changed).unwrap();
+        let report = check(&dir, &made);
+        assert_eq!(names(&report), [name], "{:?}", report.faults);
+        if let MediumFault::Changed { at: ranges, .. } = &report.faults[0]
+            && !ranges.is_empty()
+        {
+            let is_there = |(from, to): &(u64, u64)| (*from..*to).contains(&(at as u64));
+            assert!(ranges.len() == 1 && ranges.iter().all(is_there), "{name} {at}: {ranges:?}");
+            seen += 1;
+        }
+        assert!(report.mendable, "{name}");
+        let mended = repair(&dir, Some(&made.vault_key)).unwrap();
+        assert!(mended.faults.is_empty(), "{name}: {:?}", mended.faults);
+        assert!(std::fs::read(&path).unwrap() == *bytes, "{name} was not mended to what it was");
+        if bytes.len() <= 4_096 {
+            std::fs::remove_file(&path).unwrap();
+            assert_eq!(names(&check(&dir, &made)), [name]);
+            assert!(repair(&dir, Some(&made.vault_key)).unwrap().faults.is_empty(), "{name} lost");
+            std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+            assert!(repair(&dir, Some(&made.vault_key)).unwrap().faults.is_empty(), "{name} cut");
+            std::fs::write(&path, [&bytes[..], b"x"].concat()).unwrap();
+            assert_eq!(names(&check(&dir, &made)), [name]);
+            assert!(repair(&dir, Some(&made.vault_key)).unwrap().faults.is_empty(), "{name} longer");
+        }
+    }
+    assert!(seen > 8, "{seen} files had a place named");
+    assert!(files(&dir) == whole);
+    std::fs::write(dir.join("more"), "x").unwrap();
+    assert_eq!(names(&check(&dir, &made)), ["more"]);
+}
+
+#[test]
+fn beyond_the_parity_nothing_is_pretended() {
+    let made = MadeVault::new();
+    let dir = write(&made, "medium");
+    let largest = files(&dir).into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    std::fs::remove_file(dir.join(&largest.0)).unwrap();
+    let report = check(&dir, &made);
+    assert!(!report.mendable && names(&report) == [&largest.0], "{:?}", report.faults);
+    assert!(report.summary().contains("beyond"));
+    let after = repair(&dir, Some(&made.vault_key)).unwrap();
+    assert!(!after.faults.is_empty() && !after.mendable);
+    // Signed by another, or by nobody.
+    let other = MadeVault::new();
+    let report = medium(&dir, Some(&other.vault_key)).unwrap();
+    assert!(matches!(&report.faults[..], [MediumFault::Unsigned { .. }]), "{:?}", report.faults);
+}
+
+#[test]
+fn no_key_is_on_a_medium_and_none_can_be_put_there() {
+    let made = MadeVault::new();
+    let dir = write(&made, "medium");
+    let key = std::fs::read_to_string(made.bench.key()).unwrap();
+    let secret = key.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap();
+    let signer = std::fs::read_to_string(made.home.join("signer")).unwrap();
+    for (name, bytes) in files(&dir) {
+        for wanted in [secret, signer.trim()] {
+            assert!(!bytes.windows(wanted.len()).any(|window| window == wanted.as_bytes()), "{name}");
+        }
+        if name.ends_with(".age") {
+            let head = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
+            assert!(head.contains("-> sejf-envelope ") && head.matches("-> ").count() == 1, "{name}: {head}");
+        }
+        assert!(!["envelopes", "custody", "epochs"].iter().any(|part| name.contains(part)), "{name}");
+    }
+    let refused = |dir: &Path, label: &str, words: &str| {
+        let program = made.bench.path("program");
+        let args = ["media", "write", text(&made.home), text(dir), "--label", label, "--reason", "retention"];
+        let output = sejf(&[&args[..], &["--program", text(&program)]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(words), "{said}");
+    };
+    refused(&dir, "again", "not empty");
+    let within = made.home.join("medium");
+    std::fs::create_dir(&within).unwrap();
+    refused(&within, "x", "kept apart");
+    // What somebody writes on it is on it too.
+    let labelled = made.bench.path("labelled");
+    std::fs::create_dir(&labelled).unwrap();
+    refused(&labelled, secret, "private key");
+    assert_eq!(std::fs::read_dir(&labelled).unwrap().count(), 0);
+}
+
+#[test]
+fn the_register_knows_who_had_a_medium_and_what_is_due() {
+    let made = MadeVault::new();
+    let dir = write(&made, "medium");
+    let id = check(&dir, &made).id;
+    let home = text(&made.home);
+    let run = |args: &[&str]| {
+        let output = sejf(args);
+        assert_success(&output);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let why = ["--reason", "audit", "--note", "T-1"];
+    run(&[&["media", "check-out", home, &id, "--place", "Jan"][..], &why].concat());
+    assert!(run(&["media", "list", home]).contains("out: Jan"));
+    run(&[&["media", "check-in", home, &id, "--place", "safe 3", "--seal", "A 18"][..], &why].concat());
+    run(&["media", "verify", text(&dir), "--vault", &made.vault_key, "--register", home]);
+    let moves = run(&["media", "list", home, &id]);
+    for words in ["written", "check-out", "check-in", "verified", "A 17", "A 18", "safe 3", "audit T-1"] {
+        assert!(moves.contains(words), "{words}: {moves}");
+    }
+    assert_eq!(run(&["media", "due", home]), "");
+    assert!(run(&["media", "due", home, "--all"]).contains("check by"));
+    let signature = dir.join("README.txt");
+    std::fs::write(&signature, "x").unwrap();
+    let checked = sejf(&["media", "verify", text(&dir), "--register", home]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(run(&["media", "due", home]).contains("found damaged"));
+    let unknown = sejf(&[&["media", "check-out", home, "nothing", "--place", "x"][..], &why].concat());
+    assert!(!unknown.status.success());
+    let log = sejf::shell::verify::ReadLog::open(&made.home.join("log"), Some(&made.vault_key)).unwrap();
+    let media =
+        log.entries.iter().filter(|(_, entry)| String::from_utf8_lossy(entry).contains("\"media\"")).count();
+    assert!(log.proved && media == 10, "{media}");
+}

@@ -1,0 +1,615 @@
+//! Copies of a whole archive: made, scrubbed, mended, restored, whatever the places do.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use sejf::archive::copies::{Part, objects};
+use sejf::archive::custody::Custody;
+use sejf::archive::epoch::Epoch;
+use sejf::archive::media::Medium;
+use sejf::archive::record::{ArchivedFile, Phase, Record, RecordingId};
+use sejf::archive::slip::Slip;
+use sejf::base::counters::Counters;
+use sejf::base::time::Stamp;
+use sejf::seal::header::Header;
+use sejf::seal::identity::{Identities, generate_x25519};
+use sejf::seal::random::{Randomness, Seeded};
+use sejf::seal::receipt::{Receipt, ReceiptFile, ReceiptState, SCHEMA};
+use sejf::seal::recipient::Recipients;
+use sejf::seal::stream::seal_whole;
+use sejf::shell::keys::KeyKind;
+use sejf::shell::vault::catalog::Catalog;
+use sejf::shell::vault::catalog::copies::Standing;
+use sejf::shell::vault::catalog::media::Move;
+use sejf::shell::vault::catalog::recordings::NewRecord;
+use sejf::shell::vault::copies::{Copier, Report};
+use sejf::shell::vault::home::{NewVault, Vault};
+use sejf::shell::vault::keyring::KeyRing;
+use sejf::shell::vault::restore_test::restore_test;
+use sejf::shell::vault::scrub::scrub;
+
+use super::*;
+use crate::places::store::Lie;
+use crate::support::{assert_success, sejf, text};
+
+/// An archive with a folder here, one there, and a store far away.
+struct Archive {
+    dir: tempfile::TempDir,
+    vault: Vault,
+    ring: KeyRing,
+    store: Store,
+    random: Seeded,
+    records: Vec<Record>,
+}
+
+impl Archive {
+    fn new(class: &str, store_options: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut random = Seeded::new(&[5; 32], "copies", 0);
+        let (identity, recipient) = generate_x25519(&mut random);
+        fs::write(dir.path().join("custodian"), format!("{}\n", *identity)).unwrap();
+        let [home, first, second] = ["home", "first", "second"].map(|name| dir.path().join(name));
+        fs::create_dir(&first).unwrap();
+        fs::create_dir(&second).unwrap();
+        let custody = Custody { threshold: 1, custodians: vec![("ewa".parse().unwrap(), recipient)] };
+        let new = NewVault {
+            name: "v".into(),
+            store: first.clone(),
+            key_places: Vec::new(),
+            kind: KeyKind::X25519,
+            custody,
+        };
+        drop(Vault::create(&home, &new).unwrap());
+        let store = Store::start();
+        let credentials = dir.path().join("credentials");
+        fs::write(&credentials, "access_key_id = 'AK'\nsecret_access_key = 'SK'\n").unwrap();
+        let place = |name: &str, site: &str, path: &Path| {
+            format!(
+                "[[place]]\nname = '{name}'\nsite = '{site}'\nkind = 'directory'\npath = '{}'\n",
+                path.display()
+            )
+        };
+        let config = format!(
+            "[vault]\nname = 'v'\n{}{}[[place]]\nname = 'store'\nsite = 'far'\nkind = 's3'\nendpoint = '{}'\n\
+             bucket = 'bucket'\ncredentials = '{}'\nloopback_http = true\n{store_options}\n\
+             [[class]]\nname = 'calls'\nkeep_min = '5 years'\n{class}\n",
+            place("first", "here", &first),
+            place("second", "there", &second),
+            store.endpoint,
+            credentials.display()
+        );
+        fs::write(home.join("vault.toml"), config).unwrap();
+        let vault = Vault::open(&home).unwrap();
+        let ring = vault.unlock(&[Identities::parse(&identity).unwrap()]).unwrap();
+        Self { dir, vault, ring, store, random, records: Vec::new() }
+    }
+
+    async fn catalog(&self) -> Catalog {
+        Catalog::open_file(&self.vault.home.join("catalog.db")).await.unwrap()
+    }
+
+    /// Archives recordings as intake does.
+    async fn take_in(&mut self, count: u64) {
+        let start = now().before(Duration::from_secs(3_600));
+        let epoch = Epoch::of("calls".parse().unwrap(), start);
+        let keys = self.ring.epoch(&epoch).unwrap();
+        let recipients = Recipients::parse([keys.recipient.clone()]).unwrap();
+        let first = open(&self.vault.config.places[0]).unwrap();
+        let mut new = Vec::new();
+        for number in self.records.len() as u64..self.records.len() as u64 + count {
+            let record = self.record(number, start);
+            let envelopes = self.ring.envelopes_for(&epoch, &[record.id]).unwrap();
+            let mut files = Vec::new();
+            for (kind, plain) in [("opus", opus(number)), ("json", b"{\"schema\":1}".to_vec())] {
+                let sealed = seal_whole(&plain, &recipients, &mut self.random).unwrap();
+                let old = Header::read(&mut &sealed[..]).unwrap().to_bytes().len();
+                let header =
+                    envelopes[0].rewrap(&mut &sealed[..], &keys.identities, &mut self.random).unwrap();
+                let file = archived(&record.id, kind, &header, &sealed[old..]);
+                let body = Content::Bytes(sealed[old..].to_vec().into());
+                first.put_new(&file.body_object(&record.id, start), body, true).await.unwrap();
+                let header = Content::Bytes(header.into());
+                first.put_new(&file.header_object(&record.id, start), header, true).await.unwrap();
+                files.push(file);
+            }
+            let record = Record { files, ..record };
+            let slip = Content::Bytes(Slip::of(&record).to_bytes().into());
+            first.put_new(&record.slip_object(), slip, true).await.unwrap();
+            new.push(record);
+        }
+        let rows: Vec<_> =
+            new.iter().map(|record| NewRecord { record: record.clone(), indexed: None }).collect();
+        let catalog = self.catalog().await;
+        catalog.take_in(&rows).await.unwrap();
+        catalog.close().await;
+        self.records.extend(new);
+    }
+
+    fn record(&self, number: u64, start: Stamp) -> Record {
+        let mut id = [7; 16];
+        id[..8].copy_from_slice(&((start.as_unix_millis() + number) << 16).to_be_bytes());
+        id[8..].copy_from_slice(&number.to_be_bytes());
+        let id = RecordingId::from_bytes(id);
+        Record {
+            id,
+            recorder: "recorder".into(),
+            receipt_index: number,
+            receipt: Receipt {
+                schema: SCHEMA,
+                id: id.to_string(),
+                state: ReceiptState::Complete,
+                start,
+                end: start.after(Duration::from_secs(60)),
+                files: vec![ReceiptFile { name: format!("{id}.opus.age"), bytes: 1, sha256: [0; 32] }],
+                rule: "all@1".into(),
+                counters: Counters::default(),
+                recorder: "recorder".into(),
+                version: "0.1.0".into(),
+            },
+            class: Some("calls".parse().unwrap()),
+            phase: Phase::Archived,
+            taken_in: now(),
+            files: Vec::new(),
+        }
+    }
+
+    /// A call that was not recorded: there is its slip alone.
+    async fn take_in_excluded(&mut self) {
+        let mut record = self.record(self.records.len() as u64, now().before(Duration::from_secs(3_600)));
+        record.receipt.state = ReceiptState::ExcludedByRule;
+        record.receipt.files.clear();
+        record.class = None;
+        let slip = Content::Bytes(Slip::of(&record).to_bytes().into());
+        let first = open(&self.vault.config.places[0]).unwrap();
+        first.put_new(&record.slip_object(), slip, false).await.unwrap();
+        let catalog = self.catalog().await;
+        catalog.take_in(&[NewRecord { record, indexed: None }]).await.unwrap();
+        catalog.close().await;
+    }
+
+    /// Opens everything as a process does that was just started, and does something.
+    async fn with<T>(&self, work: impl AsyncFnOnce(&Copier<'_>) -> T) -> T {
+        let catalog = self.catalog().await;
+        let copier = Copier::open_with(&self.vault, &catalog, patient()).await.unwrap();
+        let done = work(&copier).await;
+        drop(copier);
+        catalog.close().await;
+        done
+    }
+
+    async fn run(&self) -> Report {
+        self.with(async |copier| copier.run(&|| false).await.unwrap()).await
+    }
+
+    async fn standing(&self) -> Vec<(Standing, u64)> {
+        self.with(async |copier| copier.counts().await.unwrap().0.into_iter().collect()).await
+    }
+
+    /// Changes an object where it lies, as a disk does, or somebody who has reached it.
+    fn damage(&self, place: &str, object: &str, how: u64) {
+        let change = |content: &mut Vec<u8>| match how % 5 {
+            0 => {
+                let at = how as usize % content.len();
+                content[at] ^= 1 << (how % 8);
+            }
+            1 => content.truncate(content.len() / 2),
+            2 => content.push(0),
+            3 => content.clear(),
+            _ => content.reverse(),
+        };
+        // One in six is gone.
+        match (place, how % 6 == 5) {
+            ("store", true) => self.store.lose(object),
+            ("store", false) => self.store.damage(object, change),
+            (_, true) => fs::remove_file(self.dir.path().join(place).join(object)).unwrap(),
+            (_, false) => {
+                let path = self.dir.path().join(place).join(object);
+                let mut content = fs::read(&path).unwrap();
+                change(&mut content);
+                fs::write(&path, content).unwrap();
+            }
+        }
+    }
+
+    /// All objects in all places, read by the test itself.
+    async fn assert_whole(&self, places: &[&str]) {
+        self.with(async |copier| {
+            for place in places {
+                let facts = copier.facts().await.unwrap();
+                assert!(facts.iter().any(|facts| facts.name == *place));
+            }
+        })
+        .await;
+        let configs = &self.vault.config.places;
+        for config in configs.iter().filter(|config| places.contains(&config.name.as_str())) {
+            let place = open_with(config, patient()).unwrap();
+            for object in self.records.iter().flat_map(objects) {
+                let found = check(&*place, &object.name, object.bytes, object.sha256, Pace::default()).await;
+                assert_eq!(found.unwrap(), Found::Good, "{} in {}", object.name, config.name);
+            }
+            let expected = self.records.iter().flat_map(objects).count();
+            let listed = place.list("2", None, 10_000).await.unwrap().len();
+            assert_eq!(listed, expected, "nothing else is in {}", config.name);
+        }
+    }
+}
+
+/// What an Opus file begins with.
+fn opus(number: u64) -> Vec<u8> {
+    let mut plain = b"OggS\0\x02".to_vec();
+    plain.resize(26, 0);
+    plain.extend(b"\x01\x13OpusHead\x01\x02");
+    plain.extend((0..1_000 + number * 37).map(|at| (at * number % 251) as u8));
+    plain
+}
+
+fn archived(id: &RecordingId, kind: &str, header: &[u8], body: &[u8]) -> ArchivedFile {
+    ArchivedFile {
+        name: format!("{id}.{kind}.age"),
+        header_sha256: Digest::of(header),
+        header_bytes: header.len() as u64,
+        body_sha256: Digest::of(body),
+        body_bytes: body.len() as u64,
+    }
+}
+
+const THREE: &str = "copies = { total = 3, sites = 3, offline = 0 }";
+const ALL: &[&str] = &["first", "second", "store"];
+
+#[test]
+fn copies_are_made_once_and_read_back() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(9).await;
+        let planned = archive.with(async |copier| copier.planned(100).await.unwrap()).await;
+        assert_eq!((planned.copies.len(), planned.short.len(), planned.lost.len()), (18, 0, 0));
+        let report = archive.run().await;
+        let expected = Report { recordings: 9, made: 18, met: 9, ..Report::default() };
+        assert_eq!(report, expected);
+        archive.assert_whole(ALL).await;
+        assert_eq!(archive.standing().await, [(Standing::Met, 9)]);
+        let before = archive.store.requests();
+        assert_eq!(archive.run().await, Report::default());
+        assert_eq!(archive.store.requests(), before, "nothing is due, so nothing is asked");
+        // More come.
+        archive.take_in(2).await;
+        assert_eq!(archive.run().await, Report { recordings: 2, made: 4, met: 2, ..Report::default() });
+        archive.assert_whole(ALL).await;
+        archive.take_in_excluded().await;
+        assert_eq!(archive.run().await, Report { recordings: 1, made: 1, met: 1, ..Report::default() });
+    });
+}
+
+#[test]
+fn what_we_cannot_do_is_said_and_not_tried_for_ever() {
+    let mut archive = Archive::new("copies = { total = 3, sites = 2, offline = 1 }", "");
+    wait(async {
+        archive.take_in(2).await;
+        let report = archive.run().await;
+        assert_eq!(report, Report { recordings: 2, made: 2, short: 2, ..Report::default() });
+        archive.assert_whole(&["first", "second"]).await;
+        assert_eq!(archive.standing().await, [(Standing::Short, 2)]);
+        assert_eq!(archive.run().await, Report::default());
+        // A medium goes into the safe.
+        let medium = Medium {
+            schema: 1,
+            id: "SEJF-1".into(),
+            label: "calls".into(),
+            vault: archive.vault.key.to_string(),
+            written: now(),
+            recordings: archive.records.iter().map(|record| record.id).collect(),
+        };
+        let moved = |what: &str, entry| Move {
+            at: now(),
+            what: what.into(),
+            who: "local:ewa".into(),
+            seal: "17".into(),
+            place: "safe".into(),
+            reason: String::new(),
+            entry,
+        };
+        let catalog = archive.catalog().await;
+        catalog.add_medium(&medium, &moved("written", 7)).await.unwrap();
+        assert_eq!(archive.run().await, Report { recordings: 2, met: 2, ..Report::default() });
+        // It is found damaged there.
+        catalog.move_medium("SEJF-1", &moved("damaged", 8)).await.unwrap();
+        assert_eq!(archive.run().await, Report { recordings: 2, short: 2, ..Report::default() });
+        catalog.close().await;
+    });
+}
+
+/// Polls something so many times, then drops it where it is: as a kill does between two steps.
+struct Cut<F>(Pin<Box<F>>, u64);
+
+impl<F: Future> Future for Cut<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.1 == 0 {
+            return Poll::Ready(None);
+        }
+        self.1 -= 1;
+        self.0.as_mut().poll(context).map(Some)
+    }
+}
+
+#[test]
+fn stopped_at_any_step_nothing_is_lost_twice_or_half() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(6).await;
+        let mut cuts = 0;
+        for polls in 1.. {
+            let catalog = archive.catalog().await;
+            let copier = Copier::open_with(&archive.vault, &catalog, patient()).await.unwrap();
+            let done = Cut(Box::pin(copier.run(&|| false)), polls).await;
+            drop(copier);
+            catalog.close().await;
+            match done {
+                None => cuts += 1,
+                Some(report) => {
+                    assert_eq!(report.unwrap().failed, 0);
+                    break;
+                }
+            }
+        }
+        assert!(cuts > 10, "only {cuts} cuts");
+        archive.assert_whole(ALL).await;
+        assert_eq!(archive.standing().await, [(Standing::Met, 6)]);
+    });
+}
+
+#[test]
+fn a_place_that_fails_or_lies_gets_its_copies_later() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        for lie in
+            [Lie::Storm, Lie::PutStoresNothing, Lie::PutCutsBody, Lie::GetFlippedBit, Lie::PutIsLostLater]
+        {
+            archive.take_in(2).await;
+            archive.store.tell(lie);
+            let report = archive.run().await;
+            // The copy in the other folder is made whatever the store does.
+            assert_eq!((report.recordings, report.made, report.met, report.failed), (2, 2, 0, 2), "{lie:?}");
+            assert!(report.lost.is_empty() && report.failures[0].contains("store"), "{lie:?}: {report:?}");
+            assert!(archive.standing().await.contains(&(Standing::Due, 2)), "{lie:?}");
+            archive.store.tell(Lie::None);
+            let report = archive.run().await;
+            assert_eq!((report.recordings, report.met, report.failed), (2, 2, 0), "{lie:?}: {report:?}");
+        }
+        archive.assert_whole(ALL).await;
+        // A disk that is not mounted.
+        fs::rename(archive.dir.path().join("second"), archive.dir.path().join("away")).unwrap();
+        archive.take_in(1).await;
+        let report = archive.run().await;
+        assert_eq!((report.made, report.short), (1, 1));
+        fs::rename(archive.dir.path().join("away"), archive.dir.path().join("second")).unwrap();
+        archive.with(async |copier| copier.look_at_all(false).await.unwrap()).await;
+        assert_eq!(archive.run().await.made, 1);
+        archive.assert_whole(ALL).await;
+    });
+}
+
+/// 100 corruptions over all copies: all found, all mended.
+#[test]
+fn a_scrub_finds_and_mends_a_hundred_corruptions() {
+    let mut archive = Archive::new(THREE, "");
+    let mut random = Seeded::new(&[6; 32], "corruptions", 0);
+    let mut next = |below: usize| {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        (u64::from_be_bytes(bytes) % below as u64) as usize
+    };
+    wait(async {
+        archive.take_in(60).await;
+        assert_eq!(archive.run().await.met, 60);
+        let mut planted = std::collections::BTreeSet::new();
+        let mut how = 0;
+        while planted.len() < 100 {
+            let (record, place) = (next(60), next(3));
+            // Two of three copies at most.
+            let others = planted.iter().filter(|(other, at)| *other == record && *at != place).count();
+            if others < 2 && planted.insert((record, place)) {
+                let all = objects(&archive.records[record]);
+                archive.damage(ALL[place], &all[next(all.len())].name, how);
+                how += 1;
+            }
+        }
+        let later = now().after(Duration::from_secs(9));
+        let scrubbed = archive
+            .with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap())
+            .await;
+        assert_eq!((scrubbed.copies, scrubbed.wrong.len(), scrubbed.wrong_count), (180, 100, 100));
+        let found = scrubbed.wrong.iter().map(|finding| {
+            let record = archive.records.iter().position(|record| record.id == finding.id).unwrap();
+            (record, ALL.iter().position(|place| *place == finding.place).unwrap())
+        });
+        assert_eq!(found.collect::<std::collections::BTreeSet<_>>(), planted);
+        let mending = &scrubbed.mending;
+        assert_eq!((mending.mended, mending.failed, mending.lost.len()), (100, 0, 0), "{mending:?}");
+        archive.assert_whole(ALL).await;
+        assert_eq!(archive.standing().await, [(Standing::Met, 60)]);
+        // Read a moment ago, so nothing is to be read.
+        let earlier = now().before(Duration::from_secs(3_600));
+        let again =
+            archive.with(async |copier| scrub(copier, earlier, Pace::default(), &|| false).await.unwrap());
+        assert_eq!(again.await.copies, 0);
+    });
+}
+
+#[test]
+fn copies_that_are_each_broken_elsewhere_mend_each_other() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(2).await;
+        archive.run().await;
+        let all = objects(&archive.records[0]);
+        for (place, object) in ALL.iter().zip(&all) {
+            archive.damage(place, &object.name, 0);
+        }
+        // And one of which an object is whole in no place.
+        let gone = objects(&archive.records[1]);
+        for place in ALL {
+            archive.damage(place, &gone[0].name, 1);
+        }
+        let later = now().after(Duration::from_secs(9));
+        let scrubbed = archive
+            .with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap())
+            .await;
+        assert_eq!(scrubbed.wrong_count, 6);
+        let report = archive.run().await;
+        let lost = archive.records.pop().unwrap();
+        assert_eq!(report.lost, [lost.id]);
+        for config in &archive.vault.config.places {
+            let place = open_with(config, patient()).unwrap();
+            for object in &all {
+                let found = check(&*place, &object.name, object.bytes, object.sha256, Pace::default()).await;
+                assert_eq!(found.unwrap(), Found::Good, "{} in {}", object.name, config.name);
+            }
+        }
+    });
+}
+
+#[test]
+fn where_worm_is_asked_a_store_that_failed_its_test_gets_nothing() {
+    let class = "worm = true\ncopies = { total = 1, sites = 1, offline = 0 }";
+    let mut archive = Archive::new(class, "object_lock = true");
+    wait(async {
+        archive.take_in(3).await;
+        assert_eq!(archive.run().await, Report { recordings: 3, short: 3, ..Report::default() });
+        archive.store.tell(Lie::WormLetsShorten);
+        let test =
+            async || archive.with(async |copier| copier.test_worm(&["store".into()]).await.unwrap()).await;
+        assert!(matches!(test().await[0].outcome, Ok(Worm::Failed(_))));
+        archive.with(async |copier| copier.look_at_all(false).await.unwrap()).await;
+        assert_eq!(archive.run().await, Report { recordings: 3, short: 3, ..Report::default() });
+        archive.store.tell(Lie::None);
+        let due = archive.with(async |copier| copier.worm_tests_due(now()).await.unwrap()).await;
+        assert!(due.is_empty(), "it was tested just now");
+        let tomorrow = now().after(Duration::from_secs(25 * 3_600));
+        let due = archive.with(async |copier| copier.worm_tests_due(tomorrow).await.unwrap()).await;
+        assert_eq!(due, ["store"]);
+        assert!(matches!(test().await[0].outcome, Ok(Worm::Passed)));
+        archive.with(async |copier| copier.look_at_all(false).await.unwrap()).await;
+        assert_eq!(archive.run().await, Report { recordings: 3, made: 3, met: 3, ..Report::default() });
+        let place = open_with(&archive.vault.config.places[2], patient()).unwrap();
+        let years = Duration::from_secs(5 * 365 * 86_400);
+        for object in archive.records.iter().flat_map(objects) {
+            let until = place.stat(&object.name).await.unwrap().unwrap().locked_until;
+            let is_locked =
+                until.is_some_and(|until| until > now().after(years).before(Duration::from_secs(7_200)));
+            assert_eq!(is_locked, object.part != Part::Header, "{}: {until:?}", object.name);
+        }
+    });
+}
+
+/// A header under the epoch's key, in a place that keeps it, would open whatever is erased.
+#[test]
+fn a_header_that_is_not_under_its_envelope_goes_nowhere() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(1).await;
+        let mut record = archive.record(1, archive.records[0].receipt.start);
+        let epoch = record.epoch().unwrap();
+        let recipients = Recipients::parse([archive.ring.epoch(&epoch).unwrap().recipient.clone()]).unwrap();
+        let sealed = seal_whole(&opus(1), &recipients, &mut archive.random).unwrap();
+        let length = Header::read(&mut &sealed[..]).unwrap().to_bytes().len();
+        let file = archived(&record.id, "opus", &sealed[..length], &sealed[length..]);
+        let first = open(&archive.vault.config.places[0]).unwrap();
+        for (name, part) in [
+            (file.header_object(&record.id, record.receipt.start), &sealed[..length]),
+            (file.body_object(&record.id, record.receipt.start), &sealed[length..]),
+        ] {
+            first.put_new(&name, Content::Bytes(part.to_vec().into()), true).await.unwrap();
+        }
+        let header = file.header_object(&record.id, record.receipt.start);
+        record.files = vec![file];
+        let slip = Content::Bytes(Slip::of(&record).to_bytes().into());
+        first.put_new(&record.slip_object(), slip, true).await.unwrap();
+        let catalog = archive.catalog().await;
+        catalog.take_in(&[NewRecord { record, indexed: None }]).await.unwrap();
+        catalog.close().await;
+        let report = archive.run().await;
+        assert_eq!((report.met, report.made, report.failed), (1, 2, 2));
+        assert!(report.failures.iter().all(|failure| failure.contains("envelope")), "{report:?}");
+        assert!(!archive.store.keys().contains(&header));
+        assert!(!archive.dir.path().join("second").join(&header).exists());
+    });
+}
+
+#[test]
+fn a_sample_from_every_place_is_restored_and_opened() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(8).await;
+        archive.run().await;
+        let target = archive.dir.path().join("restored");
+        let restore = async |sample: u32, target: &Path, keys: bool| {
+            let mut random = Seeded::new(&[8; 32], "sample", 0);
+            let keys = keys.then_some(&archive.ring);
+            archive.with(async |copier| restore_test(copier, keys, sample, target, &mut random).await).await
+        };
+        let report = restore(50, &target, true).await.unwrap();
+        assert!(report.is_good(), "{report:?}");
+        for place in &report.places {
+            assert_eq!((place.sample.len(), place.files, place.opened), (8, 24, 16));
+        }
+        assert!(restore(1, &target, true).await.is_err(), "the folder is not empty");
+        let locked = restore(3, &archive.dir.path().join("locked"), false).await.unwrap();
+        assert!(locked.is_good() && locked.places.iter().all(|place| place.opened == 0 && place.files == 9));
+        // No plain byte anywhere.
+        for entry in fs::read_dir(target.join("store")).unwrap() {
+            let restored = fs::read(entry.unwrap().path()).unwrap();
+            assert!(restored.starts_with(b"age-encryption.org/v1") || restored.starts_with(b"{\"schema\":"));
+            assert!(!restored.windows(8).any(|eight| eight == b"OpusHead"));
+        }
+        let all = objects(&archive.records[4]);
+        archive.damage("second", &all[0].name, 0);
+        archive.store.lose(&objects(&archive.records[2])[3].name);
+        let report = restore(50, &archive.dir.path().join("again"), true).await.unwrap();
+        let failures: Vec<_> = report.places.iter().map(|place| place.failures.len()).collect();
+        assert_eq!((report.is_good(), failures), (false, vec![0, 1, 1]), "{report:?}");
+        archive.store.tell(Lie::Storm);
+        let report = restore(2, &archive.dir.path().join("storm"), true).await.unwrap();
+        // Of two recordings the sound, the manifest and the slip.
+        assert_eq!((report.is_good(), report.places[2].failures.len()), (false, 6), "{report:?}");
+    });
+}
+
+#[test]
+fn from_the_command_line() {
+    let mut archive = Archive::new(THREE, "");
+    wait(archive.take_in(4));
+    let home = text(&archive.vault.home).to_owned();
+    let run = |args: &[&str]| {
+        let output = sejf(args);
+        let said = String::from_utf8(output.stdout.clone()).unwrap();
+        (output.status.code().unwrap(), said, output)
+    };
+    assert_eq!(run(&["copies", "status", &home]).0, 1);
+    let (_, said, output) = run(&["copies", "run", &home, "--dry-run"]);
+    assert_success(&output);
+    assert_eq!(said.lines().count(), 8, "{said}");
+    let (_, said, output) = run(&["copies", "run", &home]);
+    assert_success(&output);
+    assert!(said.contains("4 recordings looked at: 8 copies made"), "{said}");
+    let (code, said, _) = run(&["copies", "status", &home, "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &status["met"]), (0, &serde_json::json!(4)));
+    let (_, said, output) = run(&["place", "test", &home]);
+    assert_success(&output);
+    assert!(said.contains("store: WORM") && said.contains("first: not WORM"), "{said}");
+    let (_, said, output) = run(&["place", "list", &home]);
+    assert_success(&output);
+    assert!(said.contains("far") && said.contains("WORM"), "{said}");
+    assert_eq!(run(&["place", "test", &home, "--place", "nowhere"]).0, 2);
+    archive.damage("second", &objects(&archive.records[0])[0].name, 0);
+    let (code, said, _) = run(&["scrub", &home, "--days", "0"]);
+    assert!(code == 1 && said.contains("12 copies read") && said.contains("1 mended"), "{code}: {said}");
+    assert_success(&run(&["scrub", &home, "--days", "0"]).2);
+    let (restored, key) = (archive.dir.path().join("restored"), archive.dir.path().join("custodian"));
+    let (_, said, output) = run(&["restore-test", &home, "--to", text(&restored), "-i", text(&key)]);
+    assert_success(&output);
+    assert_eq!(said.matches("12 files verified, 8 opened").count(), 3, "{said}");
+    wait(archive.assert_whole(ALL));
+}

@@ -1,0 +1,134 @@
+//! A vault with two recordings in it, for tests of what comes after intake.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use sejf::archive::custody::Custody;
+use sejf::archive::epoch::Epoch;
+use sejf::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use sejf::base::time::Stamp;
+use sejf::seal::header::Header;
+use sejf::seal::identity::Identities;
+use sejf::seal::receipt::Receipt;
+use sejf::shell::entropy::OsRandom;
+use sejf::shell::keys::KeyKind;
+use sejf::shell::vault::catalog::Catalog;
+use sejf::shell::vault::catalog::recordings::NewRecord;
+use sejf::shell::vault::home::{NewVault, Vault};
+use sejf::shell::vault::keyring::KeyRing;
+use sejf::shell::vault::place::{Content, Place};
+use sejf::shell::verify::ReadLog;
+
+use crate::support::{Bench, assert_success, sejf, text};
+
+/// What there is. Custodian `ewa` alone opens it, with the key of the bench.
+pub(crate) struct MadeVault {
+    pub(crate) bench: Bench,
+    pub(crate) home: PathBuf,
+    /// Oldest first: one as Opus, one as WAV.
+    pub(crate) ids: Vec<RecordingId>,
+    pub(crate) recorder: String,
+    pub(crate) vault_key: String,
+}
+
+impl MadeVault {
+    pub(crate) fn new() -> Self {
+        let bench = Bench::new();
+        let (home, store) = (bench.path("home"), bench.path("store"));
+        std::fs::create_dir(&store).unwrap();
+        let custody =
+            Custody { threshold: 1, custodians: vec![("ewa".parse().unwrap(), bench.recipient.clone())] };
+        let name = "archive".to_owned();
+        let new = NewVault { name, store, key_places: Vec::new(), kind: KeyKind::X25519, custody };
+        let vault = Vault::create(&home, &new).unwrap();
+        let ring = unlock(&bench, &vault);
+        let epoch: Epoch = "calls-5y/2026-05".parse().unwrap();
+        let recipient = ring.epoch(&epoch).unwrap().recipient.clone();
+        let (spool, state) = (bench.path("spool"), bench.path("recorder"));
+        for (capture, audio) in [("basic", "opus"), ("bye-lost", "wav")] {
+            let capture = format!("{}/captures/{capture}.pcap", env!("CARGO_MANIFEST_DIR"));
+            let args = ["replay", &capture, "--to", text(&spool), "--recipient", &recipient];
+            let more = ["--state", text(&state), "--no-sync", "--audio", audio, "--quiet"];
+            assert_success(&sejf(&[&args[..], &more].concat()));
+        }
+        let log = ReadLog::open(&spool, None).unwrap();
+        assert!(log.proved);
+        let recorder = log.key.unwrap().to_string();
+        let config = home.join("vault.toml");
+        let mut configured = std::fs::read_to_string(&config).unwrap();
+        configured.push_str(&format!("\n[[recorder]]\nkey = {recorder:?}\nspool = {spool:?}\n"));
+        std::fs::write(&config, configured).unwrap();
+        let mut made = Self { vault_key: vault.key.to_string(), bench, home, ids: Vec::new(), recorder };
+        let (place, mut records) = (vault.places().unwrap().remove(0), Vec::new());
+        for (index, entry) in &log.entries {
+            let Ok(receipt) = Receipt::from_entry(entry) else { continue };
+            let record = made.take_in(&ring, &epoch, &place, *index, receipt);
+            made.ids.push(record.id);
+            records.push(NewRecord { record, indexed: None });
+        }
+        assert_eq!(made.ids.len(), 2);
+        wait(async {
+            let catalog = Catalog::open_file(&made.home.join("catalog.db")).await.unwrap();
+            catalog.take_in(&records).await.unwrap();
+            catalog.close().await;
+        });
+        made
+    }
+
+    /// What intake does, for a test: under an envelope, in two objects.
+    fn take_in(
+        &self,
+        ring: &KeyRing,
+        epoch: &Epoch,
+        place: &Arc<dyn Place>,
+        receipt_index: u64,
+        receipt: Receipt,
+    ) -> Record {
+        let id: RecordingId = receipt.id.parse().unwrap();
+        assert_eq!(Epoch::of(epoch.class.clone(), receipt.start), *epoch);
+        let envelope = ring.envelopes_for(epoch, &[id]).unwrap().remove(0);
+        let identities = &ring.epoch(epoch).unwrap().identities;
+        let mut files = Vec::new();
+        for file in &receipt.files {
+            let sealed = std::fs::read(self.bench.path("spool").join(&file.name)).unwrap();
+            let before = Header::read(&mut &sealed[..]).unwrap().to_bytes().len();
+            let mut random = OsRandom::new().unwrap();
+            let header = envelope.rewrap(&mut &sealed[..], identities, &mut random).unwrap();
+            let body = sealed[before..].to_vec();
+            let archived = ArchivedFile {
+                name: file.name.clone(),
+                header_sha256: Digest::of(&header),
+                header_bytes: header.len() as u64,
+                body_sha256: Digest::of(&body),
+                body_bytes: body.len() as u64,
+            };
+            let objects = [
+                (archived.header_object(&id, receipt.start), header),
+                (archived.body_object(&id, receipt.start), body),
+            ];
+            for (object, bytes) in objects {
+                wait(place.put_new(&object, Content::Bytes(bytes.into()), true)).unwrap();
+            }
+            files.push(archived);
+        }
+        Record {
+            id,
+            recorder: self.recorder.clone(),
+            receipt_index,
+            receipt,
+            class: Some(epoch.class.clone()),
+            phase: Phase::Archived,
+            taken_in: Stamp::from_unix_nanos(1_800_000_000_000_000_000),
+            files,
+        }
+    }
+}
+
+fn unlock(bench: &Bench, vault: &Vault) -> KeyRing {
+    let key = std::fs::read_to_string(bench.key()).unwrap();
+    vault.unlock(&[Identities::parse(&key).unwrap()]).unwrap()
+}
+
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
