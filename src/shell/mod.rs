@@ -19,6 +19,7 @@ pub mod journal;
 pub mod keys;
 pub mod library;
 pub mod load;
+mod locks;
 pub mod logging;
 pub mod metrics;
 pub mod notify;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::recording::manifest::{Manifest, State};
 use crate::recording::recorder::Finished;
@@ -13,6 +14,7 @@ use crate::seal::log_verify::{Role, VerifiedLog, role, verify_log};
 use crate::seal::note::Signer;
 use crate::seal::receipt::{self, Receipt, ReceiptFile, ReceiptState};
 use crate::shell::disk::{COPY_SUFFIX, Disk, remedy};
+use crate::shell::locks;
 
 /// Why receipts cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +75,17 @@ pub struct ReceiptLog {
 impl ReceiptLog {
     /// Takes up the log in `recordings`, or begins one at the first commit.
     pub fn open(recordings: &Path, signer: Signer) -> Result<Self, ReceiptsError> {
+        Self::open_within(recordings, signer, locks::IN_PASSING)
+    }
+
+    /// The same, where another run may be writing for so long.
+    pub(in crate::shell) fn open_within(
+        recordings: &Path,
+        signer: Signer,
+        patience: Duration,
+    ) -> Result<Self, ReceiptsError> {
         let dir = recordings.join(DIR_NAME);
-        let lock = if dir.is_dir() { Some(lock(&dir)?) } else { None };
+        let lock = if dir.is_dir() { Some(lock(&dir, patience)?) } else { None };
         let begun = dir.join(CHECKPOINT_PATH).exists();
         let log = if begun {
             if let Some(other) =
@@ -140,7 +151,7 @@ impl ReceiptLog {
         if !self.begun {
             make_dir(disk, &self.dir)?;
             if self.lock.is_none() {
-                self.lock = Some(lock(&self.dir)?);
+                self.lock = Some(lock(&self.dir, locks::IN_PASSING)?);
                 // Begun, and perhaps ended, since this run looked.
                 if self.dir.join(CHECKPOINT_PATH).exists() {
                     return Err(ReceiptsError::Busy { dir: self.dir.clone() });
@@ -195,17 +206,13 @@ impl ReceiptLog {
 }
 
 /// Takes the folder of receipts for this run alone, until the file is dropped.
-fn lock(dir: &Path) -> Result<File, ReceiptsError> {
-    use rustix::fs::{FlockOperation, flock};
-    use rustix::io::Errno;
+fn lock(dir: &Path, patience: Duration) -> Result<File, ReceiptsError> {
     let io = |source| ReceiptsError::Io { doing: "locking", path: dir.into(), source };
     let file = File::open(dir).map_err(io)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(ReceiptsError::Busy { dir: dir.into() }),
-        // Some network file systems have no locks: recording goes on as it did before.
-        Err(Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP) => Ok(file),
-        Err(error) => Err(io(error.into())),
+    if locks::alone_where_locks_are(&file, patience).map_err(io)? {
+        Ok(file)
+    } else {
+        Err(ReceiptsError::Busy { dir: dir.into() })
     }
 }
 

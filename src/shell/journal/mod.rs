@@ -50,6 +50,7 @@ use crate::shell::journal::keeper::Keeper;
 pub use crate::shell::journal::status::Status;
 use crate::shell::journal::writer::Writer;
 use crate::shell::load::Load;
+use crate::shell::locks;
 use crate::shell::persist::Slow;
 use crate::shell::recovery::{self, Leftovers};
 use crate::shell::shard::{StoreWork, Work};
@@ -136,7 +137,9 @@ impl Folder {
             });
         }
         let lock = File::open(path).map_err(|source| io("opening", path, source))?;
-        if !lock_alone(&lock).map_err(|source| io("locking", path, source))? {
+        if !locks::alone_where_locks_are(&lock, locks::IN_PASSING)
+            .map_err(|source| io("locking", path, source))?
+        {
             return Err(JournalError::Busy { dir: path.into() });
         }
         Ok(Self { path: path.into(), _lock: lock })
@@ -145,19 +148,6 @@ impl Folder {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-}
-
-/// Takes a folder for this process. Returns false where another has it.
-pub(super) fn lock_alone(dir: &File) -> io::Result<bool> {
-    use rustix::fs::{FlockOperation, flock};
-    use rustix::io::Errno;
-    match flock(dir, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(true),
-        Err(Errno::WOULDBLOCK) => Ok(false),
-        // Some network file systems have no locks.
-        Err(Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP) => Ok(true),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -25,7 +25,8 @@ use crate::recording::recorder::Content;
 use crate::seal::identity::Identities;
 use crate::seal::random::Randomness;
 use crate::seal::recipient::Recipients;
-use crate::shell::journal::{DIR_NAME, SEGMENT_SUFFIX, lock_alone};
+use crate::shell::journal::{DIR_NAME, SEGMENT_SUFFIX};
+use crate::shell::locks;
 use crate::shell::recovery::{JOURNAL_SUFFIX, Kind, file_names, is_final};
 use crate::shell::salvage::index::Index;
 
@@ -178,7 +179,7 @@ pub fn salvage(asked: &Asked<'_>, random: &mut dyn Randomness) -> Result<Report,
     let lock = File::open(&folder);
     if let Ok(lock) = &lock {
         let io = |source| SalvageError::io("locking", &folder, source);
-        if !lock_alone(lock).map_err(io)? {
+        if !locks::alone_where_locks_are(lock, locks::IN_PASSING).map_err(io)? {
             return Err(SalvageError::Busy { dir: folder });
         }
         journals.extend(

@@ -110,7 +110,7 @@ pub enum ExportError {
     #[error("signing the bundle: {0}")]
     Sign(#[from] NoteError),
     /// No such recording.
-    #[error("there is no recording {0} in the archive: look for it with `sejf search`")]
+    #[error("there is no recording {0} in the archive: look for it with `sejf vault search`")]
     Unknown(RecordingId),
     /// One twice.
     #[error("recording {0} was named twice")]

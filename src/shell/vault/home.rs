@@ -119,7 +119,7 @@ pub enum VaultError {
     /// What the catalog knows of the parties does not open.
     #[error(
         "recording {id}: what the catalog knows of its parties does not open, and is not found any more: make the \
-         catalog anew with `sejf catalog rebuild`"
+         catalog anew with `sejf vault catalog rebuild`"
     )]
     Details {
         /// Which.

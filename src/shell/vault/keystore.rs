@@ -33,6 +33,7 @@ use crate::seal::stream::seal_whole;
 use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
 use crate::shell::keys::{self, KeyKind};
+use crate::shell::locks;
 use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
@@ -261,18 +262,13 @@ impl KeyStore {
 
     /// Held by who changes something, in this process or another.
     pub(super) fn lock(&self) -> Result<Lock, KeyFault> {
-        use rustix::fs::{FlockOperation, flock};
         let path = self.first().join(LOCK);
         let disk = self.mirror.disk();
         disk.create_dir(self.first()).map_err(KeyFault::io("making folder", self.first()))?;
         let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = open.map_err(KeyFault::io("opening", &path))?;
-        for _ in 0..WAITS_MAX {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Lock { _file: file }),
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => std::thread::sleep(WAIT),
-                Err(error) => return Err(KeyFault::io("locking", &path)(error.into())),
-            }
+        if locks::alone(&file, PATIENCE).map_err(KeyFault::io("locking", &path))? {
+            return Ok(Lock { _file: file });
         }
         Err(KeyFault::Busy { place: self.first().into() })
     }
@@ -514,5 +510,4 @@ pub(super) const EPOCHS_DIR: &str = "epochs";
 const ROOT_DIR: &str = "root-";
 const MARK: &str = "vault.id";
 const LOCK: &str = "lock";
-const WAIT: Duration = Duration::from_millis(20);
-const WAITS_MAX: u32 = 3_000;
+const PATIENCE: Duration = Duration::from_secs(60);

@@ -98,21 +98,11 @@ impl VaultLog {
 
     /// Another process may be writing just now.
     fn open(&self) -> Result<ReceiptLog, ReceiptsError> {
-        let mut patience = WAITS_MAX;
-        loop {
-            match ReceiptLog::open(&self.dir, (self.signer)()) {
-                Err(ReceiptsError::Busy { .. }) if patience > 0 => {
-                    patience -= 1;
-                    std::thread::sleep(WAIT);
-                }
-                other => return other,
-            }
-        }
+        ReceiptLog::open_within(&self.dir, (self.signer)(), PATIENCE)
     }
 }
 
-const WAIT: Duration = Duration::from_millis(20);
-const WAITS_MAX: u32 = 1_500;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

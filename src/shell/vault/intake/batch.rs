@@ -45,6 +45,17 @@ pub(super) struct Kept {
     pub(super) indexed: Indexed,
 }
 
+/// A second name; a file that an interrupted run has left under it makes way.
+fn link_anew(from: &Path, to: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(to)?;
+            std::fs::hard_link(from, to)
+        }
+        other => other,
+    }
+}
+
 /// A recording whose class and epoch are known.
 struct Sorted {
     item: Item,
@@ -354,7 +365,8 @@ impl Intake {
             let Some(name) = came.path.file_name() else { continue };
             let to = staged.join(name);
             match whose {
-                Whose::Vault => std::fs::rename(&came.path, &to),
+                // The name it came by stays until the catalog has it: it is never nowhere.
+                Whose::Vault => link_anew(&came.path, &to),
                 Whose::Recorder => {
                     let aside = staged.join(format!(".{}.new", name.to_string_lossy()));
                     std::fs::copy(&came.path, &aside).and_then(|_| std::fs::rename(&aside, &to))

@@ -187,29 +187,33 @@ async fn place(shared: &Shared, peer: &Peer, id: &str, file: &str) -> Result<Pla
     let id: RecordingId = id.parse().map_err(|_| unknown())?;
     let (name, catalog) = (peer.recorder.to_string(), shared.intake.catalog());
     let named = |files: &[ReceiptFile]| files.iter().find(|one| one.name == file).cloned();
-    match catalog.awaited_one(&name, &id).await.map_err(IntakeError::from)? {
-        Some(awaited) if id_of(&awaited.receipt).is_ok() => {
-            let receipted = named(&awaited.receipt.files).ok_or_else(unknown)?;
-            let dir = folder(&shared.intake, &peer.recorder);
-            std::fs::create_dir_all(&dir).map_err(IntakeError::io("making folder", &dir))?;
-            if dir.join(file).exists() {
-                return Ok(Place::Here);
-            }
-            let part = dir.join(format!(".{file}.part"));
-            // All of it came, and the vault ended before it looked.
-            let is_all = std::fs::metadata(&part).is_ok_and(|facts| facts.len() >= receipted.bytes);
-            if is_all && finish(&part, &dir.join(file), &receipted).is_ok() {
-                return Ok(Place::Here);
-            }
-            Ok(Place::Part(part, receipted))
+    let dir = folder(&shared.intake, &peer.recorder);
+    let mut part = None;
+    // What is taken in leaves the folder after the catalog has it: a file that is not there is asked for once more.
+    for _ in 0..2 {
+        let awaited = catalog.awaited_one(&name, &id).await.map_err(IntakeError::from)?;
+        let Some(awaited) = awaited.filter(|awaited| id_of(&awaited.receipt).is_ok()) else {
+            part = None;
+            break;
+        };
+        let receipted = named(&awaited.receipt.files).ok_or_else(unknown)?;
+        if dir.join(file).exists() {
+            return Ok(Place::Here);
         }
-        _ => {
-            let record = catalog.get(&id).await.map_err(IntakeError::from)?;
-            let is_theirs =
-                |record: &Record| record.recorder == name && named(&record.receipt.files).is_some();
-            if record.as_ref().is_some_and(is_theirs) { Ok(Place::Here) } else { Err(unknown()) }
-        }
+        part = Some((dir.join(format!(".{file}.part")), receipted));
     }
+    let Some((part, receipted)) = part else {
+        let record = catalog.get(&id).await.map_err(IntakeError::from)?;
+        let is_theirs = |record: &Record| record.recorder == name && named(&record.receipt.files).is_some();
+        return if record.as_ref().is_some_and(is_theirs) { Ok(Place::Here) } else { Err(unknown()) };
+    };
+    std::fs::create_dir_all(&dir).map_err(IntakeError::io("making folder", &dir))?;
+    // All of it came, and the vault ended before it looked.
+    let is_all = std::fs::metadata(&part).is_ok_and(|facts| facts.len() >= receipted.bytes);
+    if is_all && finish(&part, &dir.join(file), &receipted).is_ok() {
+        return Ok(Place::Here);
+    }
+    Ok(Place::Part(part, receipted))
 }
 
 async fn offset(
@@ -233,6 +237,9 @@ async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
+    let Some(_busy) = Busy::take(&shared, folder(&shared.intake, &peer.recorder).join(&file)) else {
+        return Err(Refused(StatusCode::CONFLICT, "the file is being sent by another connection".into()));
+    };
     let (part, receipted) = match place(&shared, &peer, &id, &file).await? {
         // Sent again after an answer that was lost. Nothing is written over.
         Place::Here => return Ok(StatusCode::CREATED.into_response()),
@@ -246,9 +253,6 @@ async fn upload(
                 format!("Content-Range must be `bytes FROM-TO/{}`", receipted.bytes),
             )
         })?,
-    };
-    let Some(_busy) = Busy::take(&shared, &part) else {
-        return Err(Refused(StatusCode::CONFLICT, "the file is being sent by another connection".into()));
     };
     let length = std::fs::metadata(&part).map_or(0, |facts| facts.len());
     if from != length {
@@ -365,9 +369,9 @@ fn range_start(range: &HeaderValue, all: u64) -> Option<u64> {
 struct Busy<'a>(&'a Shared, PathBuf);
 
 impl<'a> Busy<'a> {
-    fn take(shared: &'a Shared, part: &Path) -> Option<Self> {
+    fn take(shared: &'a Shared, whole: PathBuf) -> Option<Self> {
         let mut busy = shared.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.insert(part.into()).then(|| Self(shared, part.into()))
+        busy.insert(whole.clone()).then(|| Self(shared, whole))
     }
 }
 

@@ -1,0 +1,65 @@
+//! Taking a file or a folder for one run alone, for as long as the handle lives.
+
+use std::fs::File;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::shell::clock;
+
+/// Long enough for what holds a lock only in passing: a run that is just ending, or a program that another thread
+/// starts, which holds all handles of this process until it is itself (`fork` to `execve`).
+pub(super) const IN_PASSING: Duration = Duration::from_secs(3);
+
+/// Waits for the lock at most so long. Returns false where another has it.
+pub(super) fn alone(file: &File, patience: Duration) -> io::Result<bool> {
+    let until = clock::monotonic() + patience;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if clock::monotonic() < until => thread::sleep(LOOK_AGAIN),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The same, and true on a file system that has no locks, as some over a network: recording goes on all the same.
+pub(super) fn alone_where_locks_are(file: &File, patience: Duration) -> io::Result<bool> {
+    match alone(file, patience) {
+        Err(error) if has_no_locks(&error) => Ok(true),
+        other => other,
+    }
+}
+
+fn has_no_locks(error: &io::Error) -> bool {
+    [Errno::NOLCK, Errno::NOSYS, Errno::NOTSUP]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_has_it_and_the_next_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || File::open(dir.path()).unwrap();
+        let first = open();
+        assert!(alone(&first, Duration::ZERO).unwrap());
+        assert!(!alone(&open(), Duration::from_millis(30)).unwrap());
+        let ending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        // As long as the other test programs that begin meanwhile may hold it too.
+        assert!(alone(&open(), Duration::from_secs(60)).unwrap());
+        ending.join().unwrap();
+    }
+}
