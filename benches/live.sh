@@ -31,8 +31,8 @@ for which in all default; do
   echo 1 >"/proc/sys/net/ipv6/conf/$which/disable_ipv6" 2>/dev/null || true
 done
 ip link add va type veth peer name vb
-ip link set vb arp off up
 ip link set va arp off up
+ip link set vb arp off up # last: it finds its carrier, and sends at once
 
 capture=${2:-$work.mem/calls.pcap}
 [ -n "${2:-}" ] || "$sejf" fixture --calls 2000 --seconds "${SECONDS_OF_CALL:-40}" --voice-loop 2 -o "$capture"

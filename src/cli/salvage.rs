@@ -25,6 +25,9 @@ pub(super) struct Args {
     identity: IdentityArgs,
     #[command(flatten)]
     recipients: RecipientArgs,
+    /// Folder of the recorder's journal, where no recorder has started since and it was not in DIR
+    #[arg(long, value_name = "FOLDER")]
+    journal: Option<PathBuf>,
     /// Directory for the whole recordings [default: `DIR-salvaged`, beside DIR]
     #[arg(long, value_name = "OUT")]
     to: Option<PathBuf>,
@@ -39,7 +42,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         None => beside(&args.dir).context("say --to: the directory has no name to go beside")?,
     };
     let (identities, recipients) = (args.identity.load()?, args.recipients.load()?);
-    let asked = Asked { dir: &args.dir, to: &to, identities: &identities, recipients: &recipients };
+    let asked = Asked {
+        dir: &args.dir,
+        to: &to,
+        identities: &identities,
+        journal: args.journal.as_deref(),
+        recipients: &recipients,
+    };
     let report = salvage::salvage(&asked, &mut OsRandom::new()?)?;
     let mut out = std::io::stdout().lock();
     for salvaged in &report.salvaged {

@@ -26,7 +26,8 @@ pub trait Disk: Send {
     }
     /// Gives a file another name, which must not be taken.
     fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Writes a file and puts it in the place of what had the name, durably, at once or not at all.
+    /// Writes a file and puts it in the place of what had the name, at once or not at all: durable after the next
+    /// [`Self::sync`].
     fn replace(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// The same, for who can do without: never tried again here.
     fn replace_once(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -140,6 +141,16 @@ struct Torn {
     written: usize,
     error: io::Error,
     cut: io::Error,
+}
+
+/// Whether the file, or its folder, is not there.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
+/// Whether the name is taken.
+pub(super) fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AlreadyExists
 }
 
 /// Whether the file ends in a part of what was to be appended.

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -27,8 +29,22 @@ pub(super) fn alone(file: &File, patience: Duration) -> io::Result<bool> {
     }
 }
 
+/// Takes the folder at `path`, not one that had its name and is gone. Returns nothing where another has it.
+pub(super) fn folder_alone(path: &Path, patience: Duration) -> io::Result<Option<File>> {
+    loop {
+        let folder = File::open(path)?;
+        if !alone_where_locks_are(&folder, patience)? {
+            return Ok(None);
+        }
+        let (taken, named) = (folder.metadata()?, std::fs::metadata(path)?);
+        if (taken.dev(), taken.ino()) == (named.dev(), named.ino()) {
+            return Ok(Some(folder));
+        }
+    }
+}
+
 /// The same, and true on a file system that has no locks, as some over a network: recording goes on all the same.
-pub(super) fn alone_where_locks_are(file: &File, patience: Duration) -> io::Result<bool> {
+fn alone_where_locks_are(file: &File, patience: Duration) -> io::Result<bool> {
     match alone(file, patience) {
         Err(error) if has_no_locks(&error) => Ok(true),
         other => other,
@@ -46,6 +62,28 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_was_replaced_meanwhile_is_not_what_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        std::fs::create_dir(&path).unwrap();
+        let gone = File::open(&path).unwrap();
+        assert!(alone(&gone, Duration::ZERO).unwrap());
+        let waiting = thread::spawn({
+            let path = path.clone();
+            move || {
+                folder_alone(&path, Duration::from_secs(60))
+                    .map(|taken| taken.map(|it| it.metadata().unwrap().ino()))
+            }
+        });
+        thread::sleep(Duration::from_millis(50));
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        drop(gone);
+        let now = std::fs::metadata(&path).unwrap().ino();
+        assert_eq!(waiting.join().unwrap().unwrap(), Some(now));
+    }
 
     #[test]
     fn one_has_it_and_the_next_waits() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::policy::Condition;
 use crate::shell::clock;
-use crate::shell::disk::{Disk, is_torn};
+use crate::shell::disk::{Disk, is_gone, is_taken, is_torn};
 use crate::shell::load::Load;
 
 /// A disk that fails, as others see it.
@@ -106,10 +106,12 @@ impl PersistentDisk {
         forced && self.tries % FORCED_EVERY == 1
     }
 
+    /// Tries until it is done. What is `over` will be so next time too.
     fn persist<T>(
         &mut self,
         doing: &str,
         path: &Path,
+        over: impl Fn(&io::Error) -> bool,
         mut act: impl FnMut(&mut dyn Disk) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut full = false;
@@ -125,10 +127,7 @@ impl PersistentDisk {
                     self.trouble.over();
                     return Ok(done);
                 }
-                // The name is taken: it will be taken next time too. Or it is half done, and would be twice.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists || is_torn(&error) => {
-                    return Err(error);
-                }
+                Err(error) if over(&error) => return Err(error),
                 Err(error) => {
                     self.trouble.note(doing, path, &error);
                     if !std::mem::replace(&mut full, is_full(&error)) && full {
@@ -146,19 +145,33 @@ impl PersistentDisk {
 
 impl Disk for PersistentDisk {
     fn create(&mut self, path: &Path) -> io::Result<()> {
-        self.persist("creating", path, |disk| disk.create(path))
+        let create = |disk: &mut dyn Disk| match disk.create(path) {
+            // Somebody has removed the folder.
+            Err(error) if is_gone(&error) => {
+                path.parent().map_or(Err(error), |folder| disk.create_dir(folder))?;
+                disk.create(path)
+            }
+            other => other,
+        };
+        self.persist("creating", path, is_taken, create)
     }
 
     fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.persist("writing", path, |disk| disk.append(path, bytes))
+        // Half of it is there, and would be twice; or somebody has removed the file.
+        self.persist(
+            "writing",
+            path,
+            |error| is_torn(error) || is_gone(error),
+            |disk| disk.append(path, bytes),
+        )
     }
 
     fn close(&mut self, path: &Path) -> io::Result<()> {
-        self.persist("closing", path, |disk| disk.close(path))
+        self.persist("closing", path, is_gone, |disk| disk.close(path))
     }
 
     fn create_dir(&mut self, path: &Path) -> io::Result<()> {
-        self.persist("making directory", path, |disk| disk.create_dir(path))
+        self.persist("making directory", path, is_taken, |disk| disk.create_dir(path))
     }
 
     fn sync(&mut self, dir: &Path) -> io::Result<()> {
@@ -179,11 +192,16 @@ impl Disk for PersistentDisk {
     }
 
     fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.persist("naming", to, |disk| disk.rename_new(from, to))
+        self.persist(
+            "naming",
+            to,
+            |error| is_taken(error) || is_gone(error),
+            |disk| disk.rename_new(from, to),
+        )
     }
 
     fn replace(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.persist("replacing", path, |disk| disk.replace(path, bytes))
+        self.persist("replacing", path, is_taken, |disk| disk.replace(path, bytes))
     }
 
     fn watch(&mut self, dir: &Path) -> io::Result<()> {

@@ -68,6 +68,8 @@ pub struct ReceiptLog {
     tidy: bool,
     /// Files of the log that are to be written before the next checkpoint.
     unwritten: Vec<(String, Vec<u8>)>,
+    /// Narrower tiles that the newest checkpoint does not need; the one before may, until the newest is on the disk.
+    superseded: Vec<String>,
     /// Held for as long as this log may write; none before the folder is there.
     lock: Option<File>,
 }
@@ -99,7 +101,7 @@ impl ReceiptLog {
         } else {
             Log::new()
         };
-        Ok(Self { dir, log, signer, begun, tidy: false, unwritten: Vec::new(), lock })
+        Ok(Self { dir, log, signer, begun, tidy: false, unwritten: Vec::new(), superseded: Vec::new(), lock })
     }
 
     /// Adds the receipt of a recording whose files have their final names.
@@ -176,14 +178,16 @@ impl ReceiptLog {
             disk.replace(&path, content).map_err(|source| io("writing", &path, source))?;
         }
         disk.sync(&self.dir).map_err(|source| io("syncing", &self.dir, source))?;
+        // The checkpoint of before is on the disk by now: what only its predecessors needed may go. A tile that stays
+        // does no harm.
+        for path in std::mem::take(&mut self.superseded) {
+            let _ = disk.remove(&self.dir.join(path));
+        }
         let path = self.dir.join(CHECKPOINT_PATH);
         let note = self.log.checkpoint(&self.signer);
         disk.replace(&path, note.as_bytes()).map_err(|source| io("writing", &path, source))?;
         self.unwritten.clear();
-        for path in self.log.take_superseded() {
-            // A narrower tile that stays does no harm: the checkpoint does not need it.
-            let _ = disk.remove(&self.dir.join(path));
-        }
+        self.superseded.append(&mut self.log.take_superseded());
         Ok(())
     }
 }
@@ -208,12 +212,7 @@ impl ReceiptLog {
 /// Takes the folder of receipts for this run alone, until the file is dropped.
 fn lock(dir: &Path, patience: Duration) -> Result<File, ReceiptsError> {
     let io = |source| ReceiptsError::Io { doing: "locking", path: dir.into(), source };
-    let file = File::open(dir).map_err(io)?;
-    if locks::alone_where_locks_are(&file, patience).map_err(io)? {
-        Ok(file)
-    } else {
-        Err(ReceiptsError::Busy { dir: dir.into() })
-    }
+    locks::folder_alone(dir, patience).map_err(io)?.ok_or_else(|| ReceiptsError::Busy { dir: dir.into() })
 }
 
 fn receipt_of(finished: &Finished) -> Receipt {

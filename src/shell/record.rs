@@ -361,9 +361,13 @@ impl Recorder {
 
     fn end(mut self, mut finished: impl FnMut(&Manifest)) -> Result<(Summary, Left), RecordError> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut rings = Vec::new();
+        let (mut rings, mut broken) = (Vec::new(), None);
         for capture in self.captures {
-            rings.push(join("capture", capture)?);
+            match join("capture", capture) {
+                Ok(ring) => rings.push(ring),
+                // The calls it had heard are ended in order all the same.
+                Err(error) => broken = Some(error),
+            }
         }
         drop(self.inject);
         self.pipeline.close();
@@ -387,6 +391,9 @@ impl Recorder {
             (!messages.is_empty()).then_some(LeftCall { continuation, messages })
         });
         let left = Left { rings, calls: calls.collect() };
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
         Ok((Summary { balanced: counters.balanced(), counters }, left))
     }
 }

@@ -26,7 +26,7 @@ use crate::recording::recorder::Finished;
 use crate::seal::event::{Event, EventKind};
 use crate::seal::receipt::Receipt;
 use crate::shell::clock;
-use crate::shell::disk::{Disk, is_torn, remedy};
+use crate::shell::disk::{Disk, is_gone, is_torn, remedy};
 use crate::shell::doubt::{Doubt, Part, part_path};
 use crate::shell::persist::Trouble;
 use crate::shell::receipts::{ReceiptLog, ReceiptsError};
@@ -204,7 +204,7 @@ impl Store {
         match self.disk.append(&part.path, bytes) {
             Ok(()) => part.wrote(bytes),
             // All others can go on.
-            Err(error) if is_torn(&error) && !self.mode.is_replay() => {
+            Err(error) if (is_torn(&error) || is_gone(&error)) && !self.mode.is_replay() => {
                 tracing::error!(
                     file = %part.path.display(),
                     "writing: {error}; no more is written to it, and the journal is kept for it"
@@ -428,11 +428,7 @@ impl Committer {
             if finished.files.iter().any(|file| self.doubt.doubts(&file.name)) {
                 self.write_anew(finished)?;
             }
-            for file in &finished.files {
-                let (part, name) = (part_path(&self.dir, &file.name), self.dir.join(&file.name));
-                let named = self.disk.rename_new(&part, &name);
-                named.map_err(|source| StoreError::io("naming", &name, source))?;
-            }
+            self.name(finished)?;
         }
         self.sync_names()?;
         for finished in &*batch {
@@ -440,6 +436,28 @@ impl Committer {
             self.log.append(finished)?;
         }
         self.commit_log()
+    }
+
+    /// Gives the files of a finished recording their names. What somebody has removed is lost, and no other
+    /// recording waits for it.
+    fn name(&mut self, finished: &mut Finished) -> Result<(), StoreError> {
+        let mut lost = Vec::new();
+        for file in &finished.files {
+            let (part, name) = (part_path(&self.dir, &file.name), self.dir.join(&file.name));
+            match self.disk.rename_new(&part, &name) {
+                Err(error) if is_gone(&error) && self.mode.persists() => {
+                    tracing::error!(file = %part.display(), "naming: {error}; the journal is kept for it");
+                    lost.push(file.name.clone());
+                }
+                named => named.map_err(|source| StoreError::io("naming", &name, source))?,
+            }
+        }
+        if !lost.is_empty() {
+            finished.manifest.state = State::Failed;
+            finished.files.retain(|file| !lost.contains(&file.name));
+            self.doubt.lost(lost.iter().map(String::as_str));
+        }
+        Ok(())
     }
 
     fn commit_log(&mut self) -> Result<(), StoreError> {

@@ -109,7 +109,8 @@ fn a_paused_call_stays_paused_and_its_sound_is_joined() {
         let store = Store::new(&bench);
         let config = config(&bench, "wav");
         let first = Running::start(&bench, &store, &config);
-        let sender = Sender::start(frames.clone(), [frames.len() / 2, frames.len()]);
+        let later = frames.len() * 3 / 4;
+        let sender = Sender::start(frames.clone(), [frames.len() / 2, later]);
         let id = first.wait_for_call(&bench, "talking");
         let control = bench.path("control");
         let tell = |args: &[&str]| assert_success(&sejf(&[args, &["--socket", text(&control)]].concat()));
@@ -120,8 +121,10 @@ fn a_paused_call_stays_paused_and_its_sound_is_joined() {
         let next = second.wait_for_call(&bench, "paused");
         assert_ne!(next, id);
         sender.go_on();
-        sender.end();
+        sender.wait_for(later);
         tell(&["call", "resume", &next]);
+        sender.go_on();
+        sender.end();
         second.stop();
         let (after, more) = second.end();
         manifests.extend(more);

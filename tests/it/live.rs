@@ -9,6 +9,7 @@ use serde_json::Value;
 use sejf::fixture::generate;
 use sejf::fixture::recipe::{CallRecipe, Dtx, Ending, Recipe, StreamRecipe};
 use sejf::fixture::truth::Truth;
+use sejf::shell::status::snapshot::Snapshot;
 
 use crate::sound::{Sound, best, ffmpeg, place_of};
 use crate::support::{Bench, assert_success, installed, lines, sejf, text};
@@ -101,7 +102,11 @@ fn rules_reload_and_stop() {
         let first = rule("left-out", &number(1), "exclude", "") + &all_in("pcap");
         let live = Live::start(&bench, "live", &first);
         before.send_all();
-        live.until("began two calls", || parts(&live) == 1);
+        let all_seen = |status: Snapshot| {
+            status.packets.captured == before.0.len() as u64
+                && status.queues.iter().all(|queue| queue.used == 0)
+        };
+        live.until("began two calls", || parts(&live) == 1 && live.status().is_some_and(all_seen));
         // From now on the third is metadata and the fourth nothing; the first goes on.
         let second = rule("kept", &number(0), "exclude", "") + &rule("facts", &number(2), "metadata", format);
         write_config(&bench, &live.root, &second);

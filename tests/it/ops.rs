@@ -8,8 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use sejf::base::time::Stamp;
 use sejf::shell::control::{self, Action, Command, ControlError, DEFAULT_MODE};
 use sejf::shell::http;
@@ -59,9 +60,25 @@ fn fake(parties: bool) -> Fake {
     Fake { dir, status, commands, http, ops }
 }
 
+struct Pulse {
+    _over: Sender<()>,
+}
+
 impl Fake {
     fn socket(&self) -> PathBuf {
         self.dir.path().join("control")
+    }
+
+    /// A pipeline that moves, for as long as what is returned lives.
+    fn pulse(&self) -> Pulse {
+        let (status, (over, ended)) = (self.status.clone(), bounded::<()>(0));
+        status.beat();
+        thread::spawn(move || {
+            while ended.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
+                status.beat();
+            }
+        });
+        Pulse { _over: over }
     }
 
     fn connect(&self) -> BufReader<UnixStream> {
@@ -207,12 +224,11 @@ fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
 #[test]
 fn status_has_the_exit_codes_of_a_check() {
     let fake = fake(false);
-    fake.status.beat();
+    let _pulse = fake.pulse();
     let well = fake.sejf(&["status"]);
     let said = String::from_utf8_lossy(&well.stdout);
     assert!(well.status.success() && said.starts_with("OK: rec-1"), "{said}");
     fake.status.set_interface(Interface { name: "eth1".into(), ..Interface::default() });
-    fake.status.beat();
     let degraded = fake.sejf(&["status"]);
     assert_eq!(degraded.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&degraded.stdout).contains("! interface eth1 is down"));
@@ -245,7 +261,7 @@ fn calls_are_listed_and_strangers_words_do_not_steer() {
 #[test]
 fn metrics_and_health_are_served_to_who_names_us() {
     let fake = fake(false);
-    fake.status.beat();
+    let _pulse = fake.pulse();
     let metrics = fake.get("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
     assert!(metrics.contains("application/openmetrics-text"), "{metrics}");

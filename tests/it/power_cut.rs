@@ -83,7 +83,13 @@ fn names_that_came_through_in_part_make_whole_recordings() {
         // A key holder who comes before the next start finds them as well.
         let salvaged = |to: &Path, out: &Path| {
             let recipients = Recipients::parse([&scene.recipient]).expect("a recipient");
-            let asked = Asked { dir: to, to: out, identities: &scene.identities, recipients: &recipients };
+            let asked = Asked {
+                dir: to,
+                to: out,
+                identities: &scene.identities,
+                journal: None,
+                recipients: &recipients,
+            };
             let made = salvage::salvage(&asked, &mut Seeded::new(&[3; 32], "salvage", 0)).expect("salvaged");
             assert!(made.faults.is_empty(), "{what}: {:?}", made.faults);
             scene.manifests(out)
@@ -235,7 +241,13 @@ impl Scene {
 
         let out = dir.path().join("salvaged");
         let recipients = Recipients::parse([&self.recipient]).expect("a recipient");
-        let asked = Asked { dir: &to, to: &out, identities: &self.identities, recipients: &recipients };
+        let asked = Asked {
+            dir: &to,
+            to: &out,
+            identities: &self.identities,
+            journal: None,
+            recipients: &recipients,
+        };
         let made = salvage::salvage(&asked, &mut Seeded::new(&[3; 32], "salvage", cut_at as u64));
         let made = made.unwrap_or_else(|error| panic!("{what}: {error}"));
         // Of a call that came faster than the journal could take it there are holes, and the journal says so.
@@ -482,8 +494,20 @@ impl World {
     /// step waits for two hand-overs that are, the second of which has begun after it was asked for.
     fn pace(world: &Arc<Mutex<Self>>) -> Pace {
         let World { stall, broken, status, .. } = &*world.lock();
-        if stall.is_some() || *broken {
+        if *broken {
             return Pace::at_speed(SPEED);
+        }
+        if let Some(stall) = *stall {
+            // A disk that is slow by itself has not answered even once by then.
+            let (status, mut steps) = (status.clone(), 0);
+            let slowest = move || status.sync_us_max.load(Ordering::Relaxed);
+            return Pace::new(STEP, move |_| {
+                steps += 1;
+                std::thread::sleep(STEP.div_f64(SPEED));
+                while steps == STALLED_BY && u128::from(slowest()) < stall.as_micros() {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
         }
         let (world, status) = (world.clone(), status.clone());
         Pace::new(STEP, move |_| {
@@ -747,6 +771,8 @@ const BLOCK_BYTES: u64 = 512;
 const SPEED: f64 = 25.0;
 /// How much of them comes at once where the journal says when.
 const STEP: Duration = Duration::from_millis(500);
+/// After so many of these the journal has something to sync.
+const STALLED_BY: u32 = 40;
 /// About as many operations as a run has.
 const OPERATIONS: usize = 1_000;
 const WORKERS: usize = 6;

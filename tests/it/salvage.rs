@@ -135,7 +135,13 @@ impl Scene {
         let id = uuid(ID);
         std::fs::write(from.join(format!("{id}.wav.interrupted.age")), part).expect("part");
         std::fs::write(from.join(format!("{}.journal", uuid([3; 16]))), journal).expect("journal");
-        let asked = Asked { dir: &from, to: &to, identities: &self.identities, recipients: &self.recipients };
+        let asked = Asked {
+            dir: &from,
+            to: &to,
+            identities: &self.identities,
+            journal: None,
+            recipients: &self.recipients,
+        };
         let report = salvage::salvage(&asked, &mut Seeded::new(&[1; 32], "salvage", 0)).expect("salvaged");
         (self.open(&to.join(format!("{id}.wav.age"))), report.faults)
     }

@@ -161,7 +161,13 @@ fn what_the_disk_lost_is_salvaged() {
 
     let out = scene.dir.path().join("salvaged");
     let recipients = Recipients::parse([&scene.recipient]).expect("a recipient");
-    let asked = Asked { dir: &scene.to(), to: &out, identities: &scene.identities, recipients: &recipients };
+    let asked = Asked {
+        dir: &scene.to(),
+        to: &out,
+        identities: &scene.identities,
+        journal: None,
+        recipients: &recipients,
+    };
     let made = salvage::salvage(&asked, &mut Seeded::new(&[3; 32], "salvage", 0)).expect("a key");
     assert!(made.faults.is_empty(), "{:?}", made.faults);
     let made: Vec<_> = made.salvaged.iter().map(|made| (made.id.as_str(), made.whole)).collect();

@@ -12,6 +12,7 @@ use sejf::fixture::generator::Generator;
 use sejf::fixture::recipe::Recipe;
 use sejf::fixture::truth::Truth;
 use sejf::shell::control_client::Client;
+use sejf::shell::status::snapshot::Snapshot;
 
 use crate::support::{Bench, text};
 
@@ -72,8 +73,9 @@ pub(crate) fn cable() {
         let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"), "1");
     }
     ip("link add va type veth peer name vb");
-    ip("link set vb arp off up");
+    // The sender last: it finds its carrier, and what is sent at once goes on the wire.
     ip("link set va arp off up");
+    ip("link set vb arp off up");
 }
 
 /// Frames to send, each with its time from the first.
@@ -172,9 +174,12 @@ impl Live {
                     .any(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
             })
         });
-        let socket = self.root.join("control.sock");
-        let status = || Client::connect(&socket).and_then(|mut client| client.status());
-        self.until("captures", || status().is_ok_and(|status| status.capturing));
+        self.until("captures", || self.status().is_some_and(|status| status.capturing));
+    }
+
+    /// How it says that it is, where it answers.
+    pub(crate) fn status(&self) -> Option<Snapshot> {
+        Client::connect(&self.root.join("control.sock")).and_then(|mut client| client.status()).ok()
     }
 
     /// Waits for a state, for as long as a machine that is very busy may take.

@@ -34,7 +34,8 @@ use crate::recording::manifest::{FileFacts, Manifest, State};
 use crate::seal::header::{Header, HeaderError};
 use crate::seal::random::Randomness;
 use crate::shell::clock;
-use crate::shell::disk::Disk;
+use crate::shell::disk::{COPY_SUFFIX, Disk};
+use crate::shell::recovery::PART_SUFFIX;
 use crate::shell::status::Status;
 
 /// What Call-IDs of this process's canary calls begin with. Has no `Debug`: it is a secret as long as the
@@ -319,7 +320,8 @@ pub fn prune(disk: &mut dyn Disk, dir: &Path, keep: usize) -> io::Result<()> {
     files.iter().filter(|(id, _)| !kept.contains(id)).try_for_each(|(_, path)| disk.remove(path))
 }
 
-/// Removes what a recorder that died has left of a canary call: nobody misses it, and nobody salvages it.
+/// Removes what a recorder that died has left of a canary call: nobody misses it, and nobody salvages it. For who has
+/// the folder alone.
 pub fn sweep(dir: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(dir.join(FOLDER)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -327,7 +329,8 @@ pub fn sweep(dir: &Path) -> io::Result<()> {
     };
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|end| end == "part") {
+        let name = path.as_os_str().as_encoded_bytes();
+        if [PART_SUFFIX, COPY_SUFFIX].iter().any(|end| name.ends_with(end.as_bytes())) {
             std::fs::remove_file(path)?;
         }
     }

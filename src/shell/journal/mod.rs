@@ -136,12 +136,9 @@ impl Folder {
                 recordings: recordings.into(),
             });
         }
-        let lock = File::open(path).map_err(|source| io("opening", path, source))?;
-        if !locks::alone_where_locks_are(&lock, locks::IN_PASSING)
-            .map_err(|source| io("locking", path, source))?
-        {
-            return Err(JournalError::Busy { dir: path.into() });
-        }
+        let taken =
+            locks::folder_alone(path, locks::IN_PASSING).map_err(|source| io("locking", path, source))?;
+        let lock = taken.ok_or_else(|| JournalError::Busy { dir: path.into() })?;
         Ok(Self { path: path.into(), _lock: lock })
     }
 

@@ -27,6 +27,7 @@ use crate::seal::random::Randomness;
 use crate::seal::recipient::Recipients;
 use crate::shell::journal::{DIR_NAME, SEGMENT_SUFFIX};
 use crate::shell::locks;
+use crate::shell::receipts::DIR_NAME as RECEIPTS_DIR;
 use crate::shell::recovery::{JOURNAL_SUFFIX, Kind, file_names, is_final};
 use crate::shell::salvage::index::Index;
 
@@ -38,6 +39,8 @@ pub struct Asked<'a> {
     pub to: &'a Path,
     /// What opens what is there.
     pub identities: &'a Identities,
+    /// Folder of the recorder's journal, where it is not the one in `dir`.
+    pub journal: Option<&'a Path>,
     /// Who can open what is made.
     pub recipients: &'a Recipients,
 }
@@ -47,7 +50,7 @@ pub struct Asked<'a> {
 #[non_exhaustive]
 pub enum SalvageError {
     /// A recorder is running there.
-    #[error("a recorder is keeping its journal in `{}`: what it writes is not interrupted; wait until it ends, or take a copy", dir.display())]
+    #[error("a recorder is writing into `{}`: what it writes is not interrupted; wait until it ends, or take a copy", dir.display())]
     Busy {
         /// The folder.
         dir: PathBuf,
@@ -174,23 +177,18 @@ pub fn salvage(asked: &Asked<'_>, random: &mut dyn Randomness) -> Result<Report,
     if real(asked.dir)? == real(asked.to)? {
         return Err(SalvageError::SameFolder { dir: asked.dir.into() });
     }
+    // Before anything is looked at, and no longer: a recorder that starts meanwhile is not kept from recording.
+    let receipts = take(&asked.dir.join(RECEIPTS_DIR))?;
+    let folder = asked.journal.map_or_else(|| asked.dir.join(DIR_NAME), Path::to_owned);
+    let journal = take(&folder)?;
     let (sources, finished, mut journals) = look(asked.dir)?;
-    let folder = asked.dir.join(DIR_NAME);
-    let lock = File::open(&folder);
-    if let Ok(lock) = &lock {
-        let io = |source| SalvageError::io("locking", &folder, source);
-        if !locks::alone_where_locks_are(lock, locks::IN_PASSING).map_err(io)? {
-            return Err(SalvageError::Busy { dir: folder });
-        }
-        journals.extend(
-            files_in(&folder)?
-                .into_iter()
-                .filter(|name| name.ends_with(SEGMENT_SUFFIX))
-                .map(|name| folder.join(name)),
-        );
+    if journal.is_some() {
+        let segments = files_in(&folder)?.into_iter().filter(|name| name.ends_with(SEGMENT_SUFFIX));
+        journals.extend(segments.map(|name| folder.join(name)));
     }
     let mut report = Report::default();
     let index = Index::read(&journals, asked.identities, &mut report)?;
+    drop((receipts, journal));
     let known = sources.keys().copied().chain(index.ids()).collect::<BTreeSet<Id>>();
     for id in known.into_iter().filter(|id| !finished.contains(id)) {
         let none = Sources::default();
@@ -202,6 +200,16 @@ pub fn salvage(asked: &Asked<'_>, random: &mut dyn Randomness) -> Result<Report,
     }
     report.salvaged.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(report)
+}
+
+/// Takes a folder that a recorder holds for as long as it runs. Returns nothing where there is none.
+fn take(folder: &Path) -> Result<Option<File>, SalvageError> {
+    match locks::folder_alone(folder, locks::IN_PASSING) {
+        Ok(Some(taken)) => Ok(Some(taken)),
+        Ok(None) => Err(SalvageError::Busy { dir: folder.into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SalvageError::io("locking", folder, error)),
+    }
 }
 
 type Found = (BTreeMap<Id, Sources>, BTreeSet<Id>, Vec<PathBuf>);

@@ -17,7 +17,7 @@ use crate::seal::identity::Identities;
 use crate::seal::open::{OpenError, Opener};
 use crate::seal::random::Randomness;
 use crate::seal::stream::{PagePool, SealedChunk, SealedFile, Sealer};
-use crate::shell::recovery::PART_SUFFIX;
+use crate::shell::recovery::{PART_SUFFIX, interrupted_name};
 use crate::shell::salvage::index::{FilePieces, Index};
 use crate::shell::salvage::{Asked, Fault, Report, SalvageError, Salvaged, Sources};
 
@@ -189,7 +189,15 @@ fn differences(name: &str, at: u64, chunk: &[u8], pieces: &FilePieces, report: &
 
 /// Nothing where the file ends before its first chunk begins: it was made, and nothing of it was written.
 fn open(path: &Path, identities: &Identities) -> Result<Option<Opener<impl Read + use<>>>, OpenError> {
-    let file = File::open(path).map_err(OpenError::Io)?;
+    let file = match File::open(path) {
+        // A recorder has started meanwhile, and given what was left unfinished its name.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(interrupted_name);
+            name.map_or(Err(error), |name| File::open(path.with_file_name(name)))
+        }
+        file => file,
+    };
+    let file = file.map_err(OpenError::Io)?;
     match Opener::open(BufReader::new(file), identities) {
         Ok(opener) => Ok(Some(opener)),
         Err(OpenError::Cut { .. } | OpenError::NotAge | OpenError::Header(HeaderError::Cut { .. })) => {

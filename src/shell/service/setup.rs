@@ -90,11 +90,12 @@ impl Prepared {
         let folder = sections.recorder.to.join(canary::FOLDER);
         std::fs::create_dir_all(&folder)
             .map_err(|source| ServiceError::Folder { path: folder.clone(), source })?;
+        let log = ReceiptLog::open(&sections.recorder.to, signer)?;
+        let journal = journal(&config, &log, random.clone())?;
+        // Nobody else records here, as both have made sure of.
         if let Err(error) = canary::sweep(&sections.recorder.to) {
             tracing::warn!(%error, "what an earlier run left of a canary call stays");
         }
-        let log = ReceiptLog::open(&sections.recorder.to, signer)?;
-        let journal = journal(&config, &log, random.clone())?;
         status.set_recipients_probed(true);
         Ok(Self {
             facts,

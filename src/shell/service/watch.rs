@@ -322,11 +322,11 @@ impl Service {
     }
 }
 
-/// Answers who wanted a pause, or its end: nothing is said to be done that may not be, nor refused that may be.
 fn depths(limits: &Limits) -> Queues {
     Queues { blocks: limits.block_queue, batches: limits.shard_queue, chunks: limits.store_queue }
 }
 
+/// Answers who wanted a pause, or its end: nothing is said to be done that may not be, nor refused that may be.
 fn answer(reply: Reply, paused: Paused, [done, already]: [&str; 2]) {
     match paused {
         Paused::Done => reply.done(done),

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sejf::base::time::Stamp;
 use sejf::fixture::generate;
 use sejf::fixture::recipe::{CallRecipe, Recipe};
 use sejf::recording::parts::LeftCall;
 use sejf::shell::clock::now;
+use sejf::shell::control_client::Client;
 use sejf::shell::handover::record::Found;
 use sejf::shell::handover::{RECORD_NAME, find};
 use sejf::wire::sip::Message;
@@ -42,6 +43,8 @@ fn calls_go_on_after_a_kill() {
         // All is still: what the recorder has seen it has noted soon.
         until("all that was sent", || captured(&bench) == Some(half as u64));
         until("a record of all calls", || store.calls_in_record() == open);
+        let seen = Instant::now();
+        until("all of it in the journal", || journal_lag(&bench).is_some_and(|lag| lag < seen.elapsed()));
         let before = first.kill();
         let ended: BTreeSet<String> = before.iter().map(call_id).collect();
         sender.go_on();
@@ -134,6 +137,15 @@ fn what_the_record_did_not_know_is_as_without_it() {
 }
 
 /// Packets that the recorder has taken from the ring.
+/// How far the journal is behind; nothing where there is none, or it is of no use.
+fn journal_lag(bench: &Bench) -> Option<Duration> {
+    let status = Client::connect(&bench.path("control")).and_then(|mut client| client.status()).ok()?;
+    status
+        .journal
+        .filter(|journal| !journal.degraded)
+        .map(|journal| Duration::from_secs_f64(journal.lag_ms * 1e-3))
+}
+
 fn captured(bench: &Bench) -> Option<u64> {
     let status = sejf(&["status", "--json", "--socket", text(&bench.path("control"))]);
     lines(&status.stdout).first()?["packets"]["captured"].as_u64()
