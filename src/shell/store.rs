@@ -438,26 +438,35 @@ impl Committer {
         self.commit_log()
     }
 
-    /// Gives the files of a finished recording their names. What somebody has removed is lost, and no other
-    /// recording waits for it.
+    /// Gives the files of a finished recording their names. Where somebody has removed one, none gets its name, and no
+    /// other recording waits for it.
     fn name(&mut self, finished: &mut Finished) -> Result<(), StoreError> {
-        let mut lost = Vec::new();
+        let mut named = Vec::new();
         for file in &finished.files {
             let (part, name) = (part_path(&self.dir, &file.name), self.dir.join(&file.name));
             match self.disk.rename_new(&part, &name) {
+                Ok(()) => named.push((part, name)),
                 Err(error) if is_gone(&error) && self.mode.persists() => {
-                    tracing::error!(file = %part.display(), "naming: {error}; the journal is kept for it");
-                    lost.push(file.name.clone());
+                    tracing::error!(file = %part.display(), "naming: {error}; its recording is lost but for the journal");
+                    for (part, name) in named {
+                        self.disk
+                            .rename_new(&name, &part)
+                            .map_err(|source| StoreError::io("naming", &part, source))?;
+                    }
+                    self.lose(finished);
+                    return Ok(());
                 }
-                named => named.map_err(|source| StoreError::io("naming", &name, source))?,
+                Err(source) => return Err(StoreError::io("naming", &name, source)),
             }
         }
-        if !lost.is_empty() {
-            finished.manifest.state = State::Failed;
-            finished.files.retain(|file| !lost.contains(&file.name));
-            self.doubt.lost(lost.iter().map(String::as_str));
-        }
         Ok(())
+    }
+
+    /// A recording of which the disk has not all: it has no files, and the journal keeps what it has of it.
+    fn lose(&self, finished: &mut Finished) {
+        finished.manifest.state = State::Failed;
+        let files = std::mem::take(&mut finished.files);
+        self.doubt.lost(files.iter().map(|file| file.name.as_str()));
     }
 
     fn commit_log(&mut self) -> Result<(), StoreError> {
@@ -516,9 +525,7 @@ impl Committer {
             }
         }
         if !whole {
-            finished.manifest.state = State::Failed;
-            let files = std::mem::take(&mut finished.files);
-            self.doubt.lost(files.iter().map(|file| file.name.as_str()));
+            self.lose(finished);
         }
         Ok(())
     }

@@ -143,6 +143,28 @@ fn after_a_failed_sync_only_what_is_there_is_receipted() {
     assert!(!anew.iter().any(|name| late.iter().any(|id| name.contains(id))), "{late:?} {anew:?}");
 }
 
+/// Somebody removes the file of a call in progress: that call is lost by itself, and all others have their names.
+#[test]
+fn what_somebody_removed_holds_up_nobody_else() {
+    let scene = Scene::new("pcap");
+    let mut run = Run::start(&scene, &[], ROOM, &TestDisk::default());
+    run.feed_until(Duration::from_millis(4_500));
+    let parts = || {
+        let all = std::fs::read_dir(scene.to()).expect("a folder").map(|entry| entry.expect("a file").path());
+        all.filter(|path| path.to_string_lossy().ends_with(".pcapng.age.part")).min()
+    };
+    run.wait("a call is being written", |_| parts().is_some());
+    let removed = parts().expect("it is there");
+    std::fs::remove_file(&removed).expect("removed");
+    let (summary, manifests) = run.finish();
+    assert!(summary.balanced, "{summary:?}");
+    assert_eq!(manifests.len() as u64, CALLS);
+    let failed = manifests.values().filter(|manifest| manifest.state == State::Failed);
+    let failed: Vec<_> = failed.map(|manifest| manifest.id.as_str()).collect();
+    assert!(failed.len() == 1 && removed.to_string_lossy().contains(failed[0]), "{failed:?}");
+    scene.assert_verified(&[&format!("lost: {}.json.age.part", failed[0])]);
+}
+
 /// The journal has what the disk has not kept, and keeps it beyond the end.
 #[test]
 fn what_the_disk_lost_is_salvaged() {
