@@ -55,6 +55,8 @@ listen = "off"
 socket = "$work/control.sock"
 [canary]
 enabled = false
+[sandbox]
+waive = ["user", "memory-lock"] # where it runs as whoever runs this
 [[rule]]
 name = "all"
 action = "record"
@@ -100,6 +102,14 @@ wait "${sending[@]}"
 took=$(echo "$(date +%s.%N) $from" | awk '{print $1-$2}')
 sleep 2
 cpu_after=$(cpu)
+threads() { # user and system CPU-seconds of each
+  local task
+  for task in /proc/"$recorder"/task/*; do
+    awk -v hz="$(getconf CLK_TCK)" -v name="$(cat "$task/comm")" \
+      '{sub(/.*\) /, ""); printf "  %-16s %6.2f user %6.2f system\n", name, $12/hz, $13/hz}' "$task/stat"
+  done
+}
+threads >"$work/threads"
 memory=$(awk '/VmHWM/ {print $2/1024}' "/proc/$recorder/status")
 kill -TERM "$recorder"
 wait "$recorder" || echo "the recorder failed: $(tail -3 "$work/log")"
@@ -108,5 +118,7 @@ awk -v took="$took" -v sent="$(counter)" -v cpu="$cpu_after" -v before="$cpu_bef
   BEGIN { each = (cpu-before)/(sent/1e6)
     printf "%d packets sent in %.1f s by %d: %.0f a second\n", sent, took, senders, sent/took
     printf "recorder: %.2f CPU-s, %.3f per million packets, %.2f of the goal of 2.0; %.0f MiB at most\n", cpu-before, each, each/2.0, memory }'
+cat "$work/threads"
 echo "books: $(cat "$work/books")"
+grep -iE "journal|slow|late|drop" "$work/log" | tail -5 || true
 grep -q '"balanced":true' "$work/books" || { echo "the books do not balance"; exit 1; }

@@ -2,8 +2,8 @@
 //!
 //! # What a power cut or a `kill -9` costs a call in progress
 //!
-//! A journal has what is in the plain file of a recording when it asks, every 250 ms ([`journal`]). So the loss
-//! is what the file lacks (below), and at most 250 ms, and the time that the disk takes to sync; some 20 ms
+//! A journal has what is in the plain file of a recording when it asks, every 150 ms ([`journal`]). So the loss
+//! is what the file lacks (below), and at most 150 ms, and the time that the disk takes to sync; some 20 ms
 //! pass from the wire to the file. While a journal is kept, the file lacks at most:
 //!
 //! | format | both talk | one is silent, or packets are lost | with `mask_digits` |

@@ -62,7 +62,7 @@ fn check_prints_what_is_understood_and_exits_by_what_it_finds() {
     assert_eq!(odd.status.code(), Some(1));
     let said = &lines(&odd.stdout)[0];
     assert_eq!(said["odd"][0]["oddity"], "records-nothing");
-    assert_eq!(said["sections"]["journal"]["hand_over"], "250ms");
+    assert_eq!(said["sections"]["journal"]["hand_over"], "150ms");
 }
 
 #[test]

@@ -133,7 +133,7 @@ pub struct Journal {
     pub segment: Size,
     /// Segments, all of them made at the start: 3 to 1,024. Default: 8.
     pub segments: usize,
-    /// How often what calls have gained is handed over, 10ms to 750ms. Default: `250ms`.
+    /// How often what calls have gained is handed over, 10ms to 750ms. Default: `150ms`.
     pub hand_over: Time,
 }
 
@@ -143,7 +143,7 @@ impl Default for Journal {
             directory: "/var/lib/sejf/journal".into(),
             segment: Size::mib(64),
             segments: 8,
-            hand_over: Time::ms(250),
+            hand_over: Time::ms(150),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!            HandOver                 frame, fdatasync
 //!  journal ───────────► shard ×M ───► journal ───► segment N      (N-1, N-2 … not yet let go)
-//!     │ every 250 ms    seals          │
+//!     │ every 150 ms    seals          │
 //!     └─ Barrier ─► store ─► syncfs ─► segments older than N-1 are empty again
 //! ```
 //!
@@ -284,5 +284,5 @@ pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// One is written, one is kept, one is being let go, one is ready.
 pub const SEGMENTS_MIN: usize = 4;
 /// Time from one hand-over to the next.
-pub const HAND_OVER: Duration = Duration::from_millis(250);
+pub const HAND_OVER: Duration = Duration::from_millis(150);
 const CONTROLS_QUEUED: usize = 8;
