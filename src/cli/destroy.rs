@@ -105,7 +105,7 @@ struct PlanArgs {
 
 /// Destroys what may go now. Takes the keys of as many custodians as unlocking does.
 ///
-/// Exit code: 0 all of it, 1 some objects could not be removed (nobody opens them), or a hold came in between.
+/// Exit code: 0 all of it, 1 some objects or files could not be removed, or a hold came in between.
 #[derive(Debug, clap::Args)]
 struct RunArgs {
     #[command(flatten)]
@@ -287,7 +287,7 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
         catalog.close().await;
         Ok(done)
     })?;
-    let Done { recordings, finished, epochs, again, left, spared } = done;
+    let Done { recordings, finished, epochs, again, left, received, spared } = done;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{} recordings and the keys of {epochs} epochs are destroyed.", grouped(recordings))?;
     if recordings + epochs > 0 {
@@ -297,11 +297,12 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
         (finished, "of them had been begun by an earlier run"),
         (again, "had been destroyed before and came back from an older state: destroyed again"),
         (left, "have objects left in places that lock them or were not reached; nobody opens them"),
+        (received, "have files as they came that could not be removed: the keys of their epochs open those"),
         (spared, "are kept after all: a hold or something else came in between; run it again"),
     ] {
         if count > 0 {
             writeln!(out, "{} {words}.", grouped(count))?;
         }
     }
-    Ok(ExitCode::from(u8::from(left + spared > 0)))
+    Ok(ExitCode::from(u8::from(left + received + spared > 0)))
 }

@@ -11,12 +11,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
 use crate::archive::certificate::{
-    Authority, Certificate, CopiesIn, Erased, ErasedRecording, METHOD, SCHEMA, TECHNIQUE,
+    self, Authority, Certificate, Erased, ErasedRecording, METHOD, SCHEMA, TECHNIQUE, few,
 };
 use crate::archive::clock::ClockTrust;
 use crate::archive::entry::{Entry, Outcome, Resource};
@@ -26,6 +26,7 @@ use crate::archive::record::{Phase, Record, RecordingId};
 use crate::archive::retention::{Kept, PlannedEpoch, PlannedPurge, RetentionFacts, WhyKept};
 use crate::archive::search::Cursor;
 use crate::base::time::Stamp;
+use crate::seal::log::ENTRY_BYTES_MAX;
 use crate::shell::clock;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::recordings::Filter;
@@ -34,7 +35,7 @@ use crate::shell::vault::home::{Vault, write_new};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::matters::{Matters, MattersError, because, catch_up};
-use crate::shell::vault::place::{Place, Removal};
+use crate::shell::vault::place::Place;
 
 /// Destroys what is due.
 pub struct Destroyer<'a> {
@@ -88,6 +89,8 @@ pub struct Done {
     pub again: u64,
     /// Recordings of which objects are left in places that lock them, or were not reached.
     pub left: u64,
+    /// Recordings whose files, as they came, could not be removed: they open with the key of their epoch.
+    pub received: u64,
     /// Recordings that were to be destroyed, until a hold or something else came in between.
     pub spared: u64,
 }
@@ -180,7 +183,7 @@ impl Destroyer<'_> {
                 let rules = matters.rules(self.vault, self.now, self.trust);
                 rules.plan(facts(self.catalog, &page).await?.into_iter())
             };
-            for purges in batches(plan.purges) {
+            for purges in batches(plan.purges, &page) {
                 let (destroyed, read) = self.batch(&matters, &purges, false).await?;
                 done.recordings += destroyed.0;
                 done.spared += destroyed.1;
@@ -194,7 +197,7 @@ impl Destroyer<'_> {
         self.epochs(&mut done).await?;
         self.sweep().await?;
         write_certificates(self.vault)?;
-        done.left = self.catalog.leftovers().await?.len() as u64;
+        (done.left, done.received) = self.count_left().await?;
         Ok(done)
     }
 
@@ -215,7 +218,7 @@ impl Destroyer<'_> {
                 let rules = matters.rules(self.vault, self.now, self.trust);
                 facts(self.catalog, &gone).await?.iter().filter_map(|facts| rules.finish(facts)).collect()
             };
-            for purges in batches(purges) {
+            for purges in batches(purges, &gone) {
                 let (destroyed, _) = self.batch(matters, &purges, true).await?;
                 done.recordings += destroyed.0;
                 done.finished += destroyed.0;
@@ -245,28 +248,23 @@ impl Destroyer<'_> {
             self.vault.log.outcome(&grant, Outcome::Failed(why))?;
             return Ok(((0, ids.len() as u64), None));
         }
-        self.erase(&grant, &epoch, &ids)?;
-        self.step(Step::Erased)?;
         let records = self.catalog.get_all(&ids).await?;
-        let (copies, mut remains) = self.remove_copies(&records).await;
-        remains.extend(self.remove_received(&records));
-        self.step(Step::Removed)?;
-        let authority = Authority {
-            request: request.number,
-            asked_by: request.by.to_string(),
-            asked_at: request.at,
-            agreed: request.agreed.clone(),
-            what: request.what,
-            reason: request.reason.clone(),
-        };
-        remains.push(OLD_BLOCKS.replace("EPOCH", &epoch.to_string()));
         let erased = records.iter().map(|record| ErasedRecording {
             id: record.id,
             sha256: record.files.iter().map(|file| file.body_sha256).collect(),
         });
         let erased = Erased::Recordings(erased.collect());
-        let certificate =
-            self.certificate(&grant, &epoch, erased, authority, copies, (self.media)(&ids), remains);
+        let mut certificate = self.certificate(&grant, &epoch, erased, Authority::of(&request));
+        certificate.media = few((self.media)(&ids));
+        certificate.remains = vec![OLD_BLOCKS.replace("EPOCH", &epoch.to_string())];
+        self.has_room(&grant, &certificate)?;
+        self.erase(&grant, &epoch, &ids)?;
+        self.step(Step::Erased)?;
+        let removed = self.remove(&records).await?;
+        certificate.copies.extend(removed.copies);
+        certificate.remains.extend(removed.remains);
+        self.step(Step::Removed)?;
+        certificate.at = clock::now();
         let matter = Matter::Destroyed(certificate.clone());
         let index = self.vault.log.outcome(&grant, matter.outcome())?;
         self.step(Step::Certified)?;
@@ -277,6 +275,21 @@ impl Destroyer<'_> {
         write_certificate(self.vault, index, &certificate)?;
         self.step(Step::Written)?;
         Ok(((ids.len() as u64, 0), read))
+    }
+
+    /// What is erased must be certified: whether the entry has room, whatever becomes of the copies.
+    fn has_room(&self, grant: &Grant, certificate: &Certificate) -> Result<(), MattersError> {
+        let (mut longest, more) = (certificate.clone(), self.longest());
+        longest.copies.extend(more.copies);
+        longest.remains.extend(more.remains);
+        let entry = grant.entry_of(clock::now(), Matter::Destroyed(longest).outcome());
+        let (bytes, count) = (entry.to_bytes().len(), certificate.recordings().len());
+        if bytes <= ENTRY_BYTES_MAX {
+            return Ok(());
+        }
+        let fault = MattersError::TooLong { count, bytes };
+        self.vault.log.outcome(grant, Outcome::Failed(fault.to_string()))?;
+        Err(fault)
     }
 
     /// Takes two entries of our own into the catalog without reading the log again, where nobody else has written.
@@ -337,68 +350,6 @@ impl Destroyer<'_> {
         }
     }
 
-    /// Removes the objects of recordings, headers first, from all places. What cannot be removed opens for nobody.
-    async fn remove_copies(&self, records: &[Record]) -> (Vec<CopiesIn>, Vec<String>) {
-        let (mut all, mut remains) = (Vec::new(), Vec::new());
-        for place in self.places {
-            let (name, site) = (place.name().to_owned(), place.site().to_owned());
-            let mut copies = CopiesIn { place: name, site, removed: 0, absent: 0, locked: 0, failed: 0 };
-            for record in records {
-                self.remove_from(&**place, record, &mut copies).await;
-            }
-            if copies.locked > 0 {
-                let CopiesIn { place, locked, .. } = &copies;
-                remains.push(format!(
-                    "{place} keeps {locked} objects until their lock ends: nobody can open them"
-                ));
-            }
-            if copies.failed > 0 {
-                let CopiesIn { place, failed, .. } = &copies;
-                remains.push(format!(
-                    "{place}: {failed} objects could not be removed, which is tried again: nobody can open them"
-                ));
-            }
-            all.push(copies);
-        }
-        (all, remains)
-    }
-
-    async fn remove_from(&self, place: &dyn Place, record: &Record, copies: &mut CopiesIn) {
-        let (id, start) = (&record.id, record.receipt.start);
-        let headers = record.files.iter().map(|file| file.header_object(id, start));
-        let bodies = record.files.iter().map(|file| file.body_object(id, start));
-        for object in headers.chain(bodies) {
-            match place.remove(&object).await {
-                Ok(Removal::Removed) => copies.removed += 1,
-                Ok(Removal::Absent) => copies.absent += 1,
-                Ok(Removal::Locked) => copies.locked += 1,
-                Err(_) => copies.failed += 1,
-            }
-        }
-    }
-
-    /// Files as their recorder sealed them are under the epoch's key, not under the envelope: none may stay.
-    fn remove_received(&self, records: &[Record]) -> Vec<String> {
-        let mut remains = Vec::new();
-        let incoming = self.vault.incoming();
-        let spools = self.vault.config.recorders.iter().filter_map(|recorder| recorder.spool.as_deref());
-        for folder in spools.chain([incoming.as_path()]) {
-            for record in records {
-                for path in received(folder, record) {
-                    if let Err(error) = std::fs::remove_file(&path)
-                        && error.kind() != io::ErrorKind::NotFound
-                    {
-                        remains.push(format!(
-                            "{} cannot be removed ({error}) and OPENS with the key of its epoch until that is destroyed",
-                            path.display()
-                        ));
-                    }
-                }
-            }
-        }
-        remains
-    }
-
     /// Destroys the keys of epochs of which nothing is left.
     async fn epochs(&self, done: &mut Done) -> Result<(), MattersError> {
         let buried = self.catalog.epochs_with_tombstones().await?;
@@ -423,17 +374,8 @@ impl Destroyer<'_> {
         self.step(Step::Granted)?;
         self.ring.destroy_epoch(&grant, epoch)?;
         self.step(Step::Erased)?;
-        let authority = Authority {
-            request: request.number,
-            asked_by: request.by.to_string(),
-            asked_at: request.at,
-            agreed: request.agreed.clone(),
-            what: request.what,
-            reason: request.reason.clone(),
-        };
-        let remains = vec![RECORDERS_COPIES.replace("EPOCH", &epoch.to_string())];
-        let certificate =
-            self.certificate(&grant, epoch, Erased::Epoch, authority, Vec::new(), Vec::new(), remains);
+        let mut certificate = self.certificate(&grant, epoch, Erased::Epoch, Authority::of(request));
+        certificate.remains = vec![RECORDERS_COPIES.replace("EPOCH", &epoch.to_string())];
         self.vault.log.outcome(&grant, Matter::Destroyed(certificate).outcome())?;
         self.step(Step::Certified)?;
         catch_up(self.vault, self.catalog).await?;
@@ -467,8 +409,7 @@ impl Destroyer<'_> {
                 let grant = self.ask(Resource::of(ids), reason())?;
                 self.erase(&grant, &epoch, ids)?;
                 let records = self.catalog.get_all(ids).await?;
-                self.remove_copies(&records).await;
-                self.remove_received(&records);
+                self.remove_again(&records).await?;
                 self.vault.log.outcome(&grant, Outcome::Failed(AGAIN.into()))?;
                 again += ids.len() as u64;
             }
@@ -476,38 +417,8 @@ impl Destroyer<'_> {
         Ok(again)
     }
 
-    /// Tries again to remove what was left, in places that had locked it or were not reached.
-    async fn sweep(&self) -> Result<(), MattersError> {
-        for (name, id) in self.catalog.leftovers().await? {
-            let Some(place) = self.places.iter().find(|place| place.name() == name) else { continue };
-            let Some(record) = self.catalog.get(&id).await? else { continue };
-            let mut copies = CopiesIn {
-                place: name.clone(),
-                site: String::new(),
-                removed: 0,
-                absent: 0,
-                locked: 0,
-                failed: 0,
-            };
-            self.remove_from(&**place, &record, &mut copies).await;
-            if copies.locked + copies.failed == 0 {
-                self.catalog.swept(&name, &id).await?;
-            }
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one for each part of a certificate")]
-    fn certificate(
-        &self,
-        grant: &Grant,
-        epoch: &Epoch,
-        erased: Erased,
-        authority: Authority,
-        copies: Vec<CopiesIn>,
-        media: Vec<String>,
-        remains: Vec<String>,
-    ) -> Certificate {
+    /// What is known before anything is done.
+    fn certificate(&self, grant: &Grant, epoch: &Epoch, erased: Erased, authority: Authority) -> Certificate {
         let verification = match &erased {
             Erased::Recordings(_) => {
                 "every key place was read again: no envelope of these recordings is left"
@@ -530,37 +441,22 @@ impl Destroyer<'_> {
             at: clock::now(),
             grant: grant.entry(),
             key_places: self.vault.config.vault.key_places.len() as u64 + 1,
-            copies,
-            media,
-            remains,
+            copies: Vec::new(),
+            media: Vec::new(),
+            remains: Vec::new(),
         }
     }
 }
 
-/// Files of a recording as they came, below a folder: named by its id.
-fn received(folder: &Path, record: &Record) -> Vec<PathBuf> {
-    let names = record.receipt.files.iter().map(|file| file.name.as_str());
-    let names = names.chain(record.files.iter().map(|file| file.name.as_str()));
-    let mut paths: Vec<_> = names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect();
-    paths.sort();
-    paths.dedup();
-    paths
-}
-
-fn batches(purges: Vec<PlannedPurge>) -> Vec<Vec<PlannedPurge>> {
+/// Batches of one epoch, at one request's word, of which each has room in a certificate.
+fn batches(purges: Vec<PlannedPurge>, records: &[Record]) -> Vec<Vec<PlannedPurge>> {
+    let files: BTreeMap<_, _> = records.iter().map(|record| (record.id, record.files.len())).collect();
     let mut batches = Batches::new();
     for purge in purges {
         batches.entry((purge.epoch().clone(), purge.request())).or_default().push(purge);
     }
-    let mut all = Vec::new();
-    for mut purges in batches.into_values() {
-        while purges.len() > BATCH {
-            let rest = purges.split_off(BATCH);
-            all.push(std::mem::replace(&mut purges, rest));
-        }
-        all.push(purges);
-    }
-    all
+    let files_of = |purge: &PlannedPurge| files.get(&purge.id()).copied().unwrap_or_default();
+    batches.into_values().flat_map(|purges| certificate::batches(purges, files_of)).collect()
 }
 
 /// Writes the certificates that the log has and the folder has not. How many there were.

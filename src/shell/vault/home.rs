@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::archive::access::{Action, Actor, Reason, Request};
+use crate::archive::access::{Action, Actor, NOTE_BYTES_MAX, Reason, Request};
 use crate::archive::custody::{CustodianName, Custody};
 use crate::archive::entry::{Outcome, Resource};
 use crate::archive::epoch::ClassName;
@@ -133,6 +133,12 @@ pub enum VaultError {
         /// Those that there are.
         codes: String,
     },
+    /// Longer than entries of the log have room for.
+    #[error("the note has {bytes} bytes, and it is at most {NOTE_BYTES_MAX}: say where more of it is written")]
+    NoteTooLong {
+        /// How long it is.
+        bytes: usize,
+    },
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -225,6 +231,9 @@ impl Vault {
         let codes = &self.config.vault.reason_codes;
         if !codes.iter().any(|known| known == code) {
             return Err(VaultError::ReasonCode { code: code.into(), codes: codes.join(", ") });
+        }
+        if text.len() > NOTE_BYTES_MAX {
+            return Err(VaultError::NoteTooLong { bytes: text.len() });
         }
         Ok(Reason { code: code.into(), text: text.into() })
     }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
+use crate::archive::access::{Action, Actor, Grant, NOTE_BYTES_MAX, Reason, Request as Asking};
+use crate::archive::certificate::cut;
 use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, trust};
 use crate::archive::custody::CustodianName;
 use crate::archive::entry::{Entry, Outcome, Resource};
@@ -16,6 +17,7 @@ use crate::archive::request::{Agreement, ApprovalError, Request, What};
 use crate::archive::retention::Rules;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
+use crate::seal::log::ENTRY_BYTES_MAX;
 use crate::shell::clock;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::retention::MattersRead;
@@ -103,6 +105,17 @@ pub enum MattersError {
     /// Was told to stop.
     #[error("stopped; what was begun is finished the next time")]
     Stopped,
+    /// Its certificate would be longer than an entry of the log. Nothing was erased.
+    #[error(
+        "nothing is destroyed of {count} recordings, because their certificate would have {bytes} bytes, and an entry \
+         of the log has at most {ENTRY_BYTES_MAX}: shorten the names of places and folders in vault.toml"
+    )]
+    TooLong {
+        /// Recordings.
+        count: usize,
+        /// Bytes.
+        bytes: usize,
+    },
     /// A recording still opens.
     #[error("recording {0} still has an envelope after it was destroyed: see `sejf vault keys check`")]
     StillThere(RecordingId),
@@ -391,7 +404,8 @@ fn fits(count: usize) -> Result<(), MattersError> {
 
 /// The reason that a request gives, for what is done because of it.
 pub(super) fn because(request: &Request, epoch: &Epoch) -> Reason {
-    let text = format!("request {} of {epoch}: {}", request.number, request.reason.text);
+    let why = cut(&request.reason.text, NOTE_BYTES_MAX);
+    let text = format!("request {} of {epoch}: {why}", request.number);
     Reason { code: request.reason.code.clone(), text: text.trim_end_matches([':', ' ']).to_owned() }
 }
 

@@ -25,6 +25,7 @@ pub mod place;
 pub mod plugin;
 pub mod proofs;
 pub mod released;
+mod removal;
 pub mod restore_test;
 pub mod rewrap;
 pub mod rotation;

@@ -188,6 +188,17 @@ impl Catalog {
         rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
     }
 
+    /// Says that a place has objects of destroyed recordings that could not be removed.
+    pub async fn leave(&self, place: &str, ids: &[RecordingId]) -> Result<(), CatalogError> {
+        let doing = "writing down what is left";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        for id in ids {
+            leave_one(&mut transaction, place, id).await.map_err(fault.clone())?;
+        }
+        self.commit(doing, transaction).await
+    }
+
     /// Says that a place has no objects of a destroyed recording any more.
     pub async fn swept(&self, place: &str, id: &RecordingId) -> Result<(), CatalogError> {
         let query = sqlx::query("DELETE FROM leftovers WHERE place = $1 AND id = $2")
@@ -327,14 +338,15 @@ async fn destroyed(
             .execute(&mut *connection)
             .await?;
         for place in &places {
-            sqlx::query("INSERT INTO leftovers (place, id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(place.clone())
-                .bind(id.as_bytes().to_vec())
-                .execute(&mut *connection)
-                .await?;
+            leave_one(&mut *connection, place, id).await?;
         }
     }
     end(connection, &ids).await
+}
+
+async fn leave_one(connection: &mut AnyConnection, place: &str, id: &RecordingId) -> Result<(), sqlx::Error> {
+    let query = sqlx::query("INSERT INTO leftovers (place, id) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+    query.bind(place.to_owned()).bind(id.as_bytes().to_vec()).execute(connection).await.map(drop)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, sqlx::Error> {
