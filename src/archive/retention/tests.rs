@@ -337,7 +337,8 @@ fn an_epoch_goes_when_nothing_of_it_can_come_that_is_not_due() {
     let classes = [class];
     let judge = |now, left, scope: &Scope, holds: &[Hold]| {
         let requests = [request(scope)];
-        Rules::new(&classes, holds, &requests, now, ClockTrust::Trusted).epoch(&epoch, left)
+        let facts = EpochFacts { left, oldest_staged: None };
+        Rules::new(&classes, holds, &requests, now, ClockTrust::Trusted).epoch(&epoch, &facts)
     };
     // The last call may have begun on the 31st, and lasted a month.
     let over = at(2028, 3, 3);
@@ -345,11 +346,51 @@ fn an_epoch_goes_when_nothing_of_it_can_come_that_is_not_due() {
     assert!(matches!(judge(at(2027, 3, 2), 0, &scope, &[]), Err(WhyKept::KeepMin(_))));
     assert_eq!(judge(over, 3, &scope, &[]), Err(WhyKept::HasRecordings(3)));
     assert!(matches!(judge(over, 0, &scope, std::slice::from_ref(&hold)), Err(WhyKept::Held(_))));
+    // Of what is staged nobody knows the class: it may be of this one unless it began later.
+    for (began, is_kept) in [(at(2025, 6, 1), true), (at(2026, 1, 31), true), (at(2026, 2, 1), false)] {
+        let (requests, facts) = ([request(&scope)], EpochFacts { left: 0, oldest_staged: Some(began) });
+        let judged = Rules::new(&classes, &[], &requests, over, ClockTrust::Trusted).epoch(&epoch, &facts);
+        assert_eq!(judged == Err(WhyKept::HasStaged(began)), is_kept, "{began}");
+    }
     for part in [
         Scope { recordings: [RecordingId::from_bytes([1; 16])].into(), ..scope.clone() },
         Scope { to: Some(at(2026, 1, 31)), ..scope.clone() },
         Scope { class: Some("other".parse().unwrap()), ..scope },
     ] {
         assert!(matches!(judge(over, 0, &part, &[]), Err(WhyKept::Unasked(_))), "{part:?}");
+    }
+}
+
+/// Whoever asked after the erasure did not have it done.
+#[test]
+fn what_was_begun_is_finished_at_the_word_that_it_was_begun_at() {
+    let class: Class = toml::from_str("name = 'calls'\nkeep_min = '1 year'").unwrap();
+    let at = |days: u64| Stamp::from_unix_nanos(days * DAY);
+    let request = |number, withdrawn| Request {
+        number,
+        by: person("ewa"),
+        actor: String::new(),
+        at: at(number),
+        scope: Scope { class: Some(class.name.clone()), ..Scope::default() },
+        what: What::Due,
+        due_by: None,
+        reason: Reason { code: "retention".into(), text: String::new() },
+        agreed: Some(Agreement { by: person("jan"), actor: String::new(), at: at(number) }),
+        withdrawn,
+    };
+    let requests = [request(7, Some(at(20))), request(9, None)];
+    let facts = RetentionFacts {
+        id: RecordingId::from_bytes([1; 16]),
+        recorder: "a".into(),
+        class: Some(class.name.clone()),
+        phase: Phase::Archived,
+        start: at(1),
+        end: at(1),
+        event: None,
+    };
+    let classes = [class.clone()];
+    let rules = Rules::new(&classes, &[], &requests, at(1_000), ClockTrust::Trusted);
+    for (named, at_word) in [(Some(7), 7), (Some(9), 9), (Some(8), 9), (None, 9)] {
+        assert_eq!(rules.finish(&facts, named).unwrap().request(), at_word, "{named:?}");
     }
 }

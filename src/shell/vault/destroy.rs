@@ -23,19 +23,22 @@ use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::epoch::Epoch;
 use crate::archive::matter::{self, Matter, MatterError, Said};
 use crate::archive::record::{Phase, Record, RecordingId};
+use crate::archive::request::number_in;
 use crate::archive::retention::{Kept, PlannedEpoch, PlannedPurge, RetentionFacts, WhyKept};
 use crate::archive::search::Cursor;
 use crate::base::time::Stamp;
 use crate::seal::log::ENTRY_BYTES_MAX;
 use crate::shell::clock;
+use crate::shell::receipts::DIR_NAME;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::recordings::Filter;
 use crate::shell::vault::catalog::retention::MattersRead;
 use crate::shell::vault::home::{Vault, write_new};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
-use crate::shell::vault::matters::{Matters, MattersError, because, catch_up};
+use crate::shell::vault::matters::{Matters, MattersError, catch_up};
 use crate::shell::vault::place::Place;
+use crate::shell::vault::proofs::prove_in;
 
 /// Destroys what is due.
 pub struct Destroyer<'a> {
@@ -130,7 +133,8 @@ pub async fn preview(
     }
     for count in catalog.count_epochs().await? {
         if count.all > 0 && !vault.keys.is_destroyed(&count.epoch)? {
-            preview.epochs.extend(rules.epoch(&count.epoch, count.left).ok());
+            let facts = catalog.epoch_facts(&count.epoch).await?;
+            preview.epochs.extend(rules.epoch(&count.epoch, &facts).ok());
         }
     }
     Ok(preview)
@@ -171,6 +175,10 @@ impl Destroyer<'_> {
     /// Finishes what was begun, destroys again what has come back, then destroys what is due.
     pub async fn run(&self) -> Result<Done, MattersError> {
         let mut done = Done::default();
+        // What has no envelope there may have one in a place that is away.
+        if let Some(place) = self.vault.keys.absent().first() {
+            return Err(KeyFault::Absent { place: place.clone() }.into());
+        }
         let mut matters = Matters::load(self.vault, self.catalog).await?;
         done.again = self.reapply().await?;
         if let ClockTrust::Doubted(doubt) = self.trust {
@@ -203,8 +211,9 @@ impl Destroyer<'_> {
 
     /// What was granted and has no envelope any more is finished; nobody can take that back.
     async fn finish(&self, matters: &mut Matters, done: &mut Done) -> Result<(), MattersError> {
-        let begun = self.catalog.begun().await?;
-        for ids in begun.chunks(BATCH) {
+        let begun: BTreeMap<_, _> = self.catalog.begun().await?.into_iter().collect();
+        let ids: Vec<_> = begun.keys().copied().collect();
+        for ids in ids.chunks(BATCH) {
             let records = self.catalog.get_all(ids).await?;
             let mut gone = Vec::new();
             for record in records.into_iter().filter(|record| record.phase == Phase::Archived) {
@@ -214,10 +223,12 @@ impl Destroyer<'_> {
                     gone.push(record);
                 }
             }
-            let purges: Vec<_> = {
-                let rules = matters.rules(self.vault, self.now, self.trust);
-                facts(self.catalog, &gone).await?.iter().filter_map(|facts| rules.finish(facts)).collect()
+            let rules = matters.rules(self.vault, self.now, self.trust);
+            let at_word = |facts: &RetentionFacts| {
+                let request = begun.get(&facts.id).and_then(|grant| self.request_of(*grant));
+                rules.finish(facts, request)
             };
+            let purges = facts(self.catalog, &gone).await?.iter().filter_map(at_word).collect();
             for purges in batches(purges, &gone) {
                 let (destroyed, _) = self.batch(matters, &purges, true).await?;
                 done.recordings += destroyed.0;
@@ -240,7 +251,7 @@ impl Destroyer<'_> {
         let (epoch, request) = (first.epoch().clone(), first.request());
         let ids: Vec<_> = purges.iter().map(PlannedPurge::id).collect();
         let request = matters.request(request)?.clone();
-        let grant = self.ask(Resource::of(&ids), because(&request, &epoch))?;
+        let grant = self.ask(Resource::of(&ids), request.because(&epoch))?;
         self.step(Step::Granted)?;
         let is_alone = grant.entry() == matters.read.size;
         if !is_alone && !finishing && !self.is_planned_still(purges).await? {
@@ -350,29 +361,52 @@ impl Destroyer<'_> {
         }
     }
 
+    /// The request at whose word an entry of the log granted something.
+    fn request_of(&self, grant: u64) -> Option<u64> {
+        let (entry, _) = prove_in(&self.vault.log.dir().join(DIR_NAME), &self.vault.key, grant)?;
+        Entry::from_bytes(&entry).ok()?.reason.as_ref().and_then(number_in)
+    }
+
     /// Destroys the keys of epochs of which nothing is left.
     async fn epochs(&self, done: &mut Done) -> Result<(), MattersError> {
         let buried = self.catalog.epochs_with_tombstones().await?;
         for count in self.catalog.count_epochs().await? {
-            // One whose key is gone and of which the log does not say so was begun, and is to be certified.
-            if count.all == 0 || buried.contains(&(count.epoch.clone(), true)) {
+            let epoch = count.epoch;
+            if count.all == 0 || buried.contains(&(epoch.clone(), true)) {
                 continue;
             }
             let matters = Matters::load(self.vault, self.catalog).await?;
-            let judged = matters.rules(self.vault, self.now, self.trust).epoch(&count.epoch, count.left);
-            if let Ok(planned) = judged {
-                self.epoch(&matters, &planned).await?;
-                done.epochs += 1;
-            }
+            let rules = matters.rules(self.vault, self.now, self.trust);
+            // One whose key is gone and of which the log does not say so was begun: nobody can take that back.
+            let is_begun = self.vault.keys.is_destroyed(&epoch)?;
+            let judged = if is_begun {
+                let grant = self.vault.keys.destroyed_by(&epoch)?;
+                let request = grant.and_then(|grant| self.request_of(grant));
+                Ok(rules.finish_epoch(&epoch, request.ok_or_else(|| MattersError::NoWord(epoch.clone()))?))
+            } else {
+                rules.epoch(&epoch, &self.catalog.epoch_facts(&epoch).await?)
+            };
+            let Ok(planned) = judged else { continue };
+            let is_done = self.epoch(&matters, &planned, is_begun).await?;
+            *if is_done { &mut done.epochs } else { &mut done.spared } += 1;
         }
         Ok(())
     }
 
-    async fn epoch(&self, matters: &Matters, planned: &PlannedEpoch) -> Result<(), MattersError> {
+    /// Whether its key is gone now: something may have come in between.
+    async fn epoch(
+        &self,
+        matters: &Matters,
+        planned: &PlannedEpoch,
+        is_begun: bool,
+    ) -> Result<bool, MattersError> {
         let (epoch, request) = (planned.epoch(), matters.request(planned.request())?);
-        let grant = self.ask(Resource::epoch(epoch), because(request, epoch))?;
+        let grant = self.ask(Resource::epoch(epoch), request.because(epoch))?;
         self.step(Step::Granted)?;
-        self.ring.destroy_epoch(&grant, epoch)?;
+        if let Err(why) = self.erase_epoch(&grant, planned, is_begun).await? {
+            self.vault.log.outcome(&grant, Outcome::Failed(why))?;
+            return Ok(false);
+        }
         self.step(Step::Erased)?;
         let mut certificate = self.certificate(&grant, epoch, Erased::Epoch, Authority::of(request));
         certificate.remains = vec![RECORDERS_COPIES.replace("EPOCH", &epoch.to_string())];
@@ -380,7 +414,33 @@ impl Destroyer<'_> {
         self.step(Step::Certified)?;
         catch_up(self.vault, self.catalog).await?;
         self.catalog.set_epoch_destroyed(epoch).await?;
-        self.step(Step::Forgotten)
+        self.step(Step::Forgotten)?;
+        Ok(true)
+    }
+
+    /// Looks again, for the key of a recording that has come meanwhile is the only one: why it is kept after all.
+    async fn erase_epoch(
+        &self,
+        grant: &Grant,
+        planned: &PlannedEpoch,
+        is_begun: bool,
+    ) -> Result<Result<(), String>, MattersError> {
+        let epoch = planned.epoch();
+        if is_begun {
+            self.ring.destroy_epoch(grant, epoch)?;
+            return Ok(Ok(()));
+        }
+        let matters = Matters::load(self.vault, self.catalog).await?;
+        let facts = self.catalog.epoch_facts(epoch).await?;
+        match matters.rules(self.vault, self.now, self.trust).epoch(epoch, &facts) {
+            Ok(again) if again == *planned => {}
+            Ok(_) => return Ok(Err("another request came in between".into())),
+            Err(why) => return Ok(Err(why.to_string())),
+        }
+        match self.ring.destroy_empty_epoch(grant, epoch) {
+            Err(fault @ KeyFault::InUse { .. }) => Ok(Err(fault.to_string())),
+            done => Ok(Ok(done?)),
+        }
     }
 
     /// What the log says was destroyed and has come back: with an older catalog, older key places, or objects that

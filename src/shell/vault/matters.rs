@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::archive::access::{Action, Actor, Grant, NOTE_BYTES_MAX, Reason, Request as Asking};
-use crate::archive::certificate::cut;
+use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
 use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, trust};
 use crate::archive::custody::CustodianName;
 use crate::archive::entry::{Entry, Outcome, Resource};
@@ -116,6 +115,12 @@ pub enum MattersError {
         /// Bytes.
         bytes: usize,
     },
+    /// A key is gone, and nobody's word is found for it.
+    #[error(
+        "the key of {0} is gone, and the log does not say at which request's word: nothing is certified of it; see \
+         `sejf vault keys check`"
+    )]
+    NoWord(Epoch),
     /// A recording still opens.
     #[error("recording {0} still has an envelope after it was destroyed: see `sejf vault keys check`")]
     StillThere(RecordingId),
@@ -400,13 +405,6 @@ impl Speaker {
 
 fn fits(count: usize) -> Result<(), MattersError> {
     if count > IDS_MAX { Err(MattersError::TooMany(count)) } else { Ok(()) }
-}
-
-/// The reason that a request gives, for what is done because of it.
-pub(super) fn because(request: &Request, epoch: &Epoch) -> Reason {
-    let why = cut(&request.reason.text, NOTE_BYTES_MAX);
-    let text = format!("request {} of {epoch}: {why}", request.number);
-    Reason { code: request.reason.code.clone(), text: text.trim_end_matches([':', ' ']).to_owned() }
 }
 
 const CLOCK: &str = "clock.json";

@@ -1,5 +1,9 @@
 //! Destruction where something is in the way: what cannot be removed, places that are away, words that came in between.
 
+use sejf::archive::access::{Action, Request};
+use sejf::archive::entry::{Outcome, Resource};
+use sejf::shell::vault::keyfault::KeyFault;
+
 use super::*;
 
 /// Adds a recorder whose spool is on this machine.
@@ -45,4 +49,146 @@ fn a_note_that_the_log_has_no_room_for_is_refused() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(said(&refused).contains("1025 bytes"), "{}", said(&refused));
     assert_success(&bench.sejf(&[&ask[..], &[&note[1..]]].concat(), &["ewa"]));
+}
+
+/// All of January 2020, epoch and all.
+fn january() -> Scope {
+    Scope {
+        class: Some("calls-5y".parse().expect("a class")),
+        to: Some(Stamp::from_unix_nanos(1_580_515_200_000_000_000)),
+        ..Scope::default()
+    }
+}
+
+fn january_epoch() -> Epoch {
+    "calls-5y/2020-01".parse().expect("an epoch")
+}
+
+/// What another process does meanwhile.
+fn elsewhere(bench: &Bench, act: impl Fn(&Vault, &KeyRing) + Send + Sync) {
+    std::thread::scope(|threads| {
+        let act = || {
+            let (vault, ring) = bench.unlock();
+            act(&vault, &ring);
+        };
+        threads.spawn(act).join().expect("done");
+    });
+}
+
+fn lay_hold(vault: &Vault, name: &str, scope: &Scope) {
+    block_on(async {
+        let catalog = vault.catalog().await.expect("the catalog");
+        let name = name.parse().expect("a name");
+        speaker(vault, "ola").hold(vault, &catalog, &name, scope).await.expect("held");
+        catalog.close().await;
+    });
+}
+
+/// Runs a destruction in which something happens at the first time that an epoch's destruction is granted.
+fn destroy_with(bench: &Bench, act: &(dyn Fn(&Vault, &KeyRing) + Sync)) -> Done {
+    let (vault, ring) = bench.unlock();
+    let grants = AtomicUsize::new(0);
+    // The first is of the recordings.
+    let go_on = |step| {
+        if step == Step::Granted && grants.fetch_add(1, Ordering::Relaxed) == 1 {
+            elsewhere(bench, |vault, ring| act(vault, ring));
+        }
+        true
+    };
+    bench.destroy(&vault, &ring, &go_on).expect("destroyed")
+}
+
+#[test]
+fn the_key_of_an_epoch_is_kept_for_what_comes_in_between() {
+    let late = |bench: &Bench, vault: &Vault, ring: &KeyRing| {
+        let start = Stamp::from_unix_nanos((OLD + 99) * 1_000_000_000);
+        bench.archive(vault, ring, 99, start)
+    };
+    let take_in = |vault: &Vault, record: Record| {
+        block_on(async {
+            let catalog = vault.catalog().await.expect("the catalog");
+            catalog.take_in(&[NewRecord { record, indexed: None }]).await.expect("taken in");
+            catalog.close().await;
+        });
+    };
+    let held = |_: &Bench, vault: &Vault, _: &KeyRing| lay_hold(vault, "K.1", &january());
+    // Intake has come as far as the envelope, or to the end; or it was locked.
+    let begun = |bench: &Bench, vault: &Vault, ring: &KeyRing| drop(late(bench, vault, ring));
+    let archived = |bench: &Bench, vault: &Vault, ring: &KeyRing| take_in(vault, late(bench, vault, ring));
+    let staged = |bench: &Bench, vault: &Vault, ring: &KeyRing| {
+        let record = Record { class: None, phase: Phase::Staged, ..late(bench, vault, ring) };
+        let id = [record.id];
+        take_in(vault, record);
+        let (actor, action, now) = (&speaker(vault, "ewa").actor, Action::Destroy, Stamp::from_unix_nanos(0));
+        let reason = Some(Reason { code: "retention".into(), text: String::new() });
+        let asked = vault.log.ask(&Request { actor, action, resource: Resource::of(&id), reason, now });
+        let grant = asked.expect("granted");
+        ring.destroy_envelopes(&grant, &january_epoch(), &id).expect("none is left");
+        vault.log.outcome(&grant, Outcome::Failed("for the test".into())).expect("logged");
+    };
+    type Between<'a> = &'a (dyn Fn(&Bench, &Vault, &KeyRing) + Sync);
+    let between: [(&str, Between<'_>); 4] =
+        [("held", &held), ("begun", &begun), ("archived", &archived), ("staged", &staged)];
+    for (name, act) in between {
+        let bench = Bench::new(&[(OLD, 2)]);
+        let (vault, ring) = bench.unlock();
+        bench.agree(&vault, &january());
+        drop((vault, ring));
+        let done = destroy_with(&bench, &|vault, ring| act(&bench, vault, ring));
+        assert_eq!(done, Done { recordings: 2, spared: 1, ..Done::default() }, "{name}");
+        let (vault, _) = bench.unlock();
+        assert!(!vault.keys.is_destroyed(&january_epoch()).expect("a look"), "{name}");
+        assert_eq!(bench.certificates(&vault).len(), 1, "{name}");
+    }
+}
+
+/// The key is gone and the run was stopped: whatever is said then, it is certified.
+#[test]
+fn a_key_that_is_gone_is_certified_whatever_was_said_since() {
+    let bench = Bench::new(&[(OLD, 2)]);
+    let (vault, ring) = bench.unlock();
+    let number = bench.agree(&vault, &january());
+    let erased = AtomicUsize::new(0);
+    let go_on = |step| step != Step::Erased || erased.fetch_add(1, Ordering::Relaxed) == 0;
+    assert!(matches!(bench.destroy(&vault, &ring, &go_on), Err(MattersError::Stopped)));
+    assert!(vault.keys.is_destroyed(&january_epoch()).expect("a look"));
+    lay_hold(&vault, "K.1", &january());
+    block_on(async {
+        let catalog = vault.catalog().await.expect("the catalog");
+        speaker(&vault, "ewa").withdraw(&vault, &catalog, number).await.expect("withdrawn");
+        catalog.close().await;
+    });
+    drop((vault, ring));
+    let (vault, ring) = bench.unlock();
+    assert_eq!(bench.destroy(&vault, &ring, &|_| true).expect("destroyed"), Done { epochs: 1, ..Done::default() });
+    let certificates = bench.certificates(&vault);
+    assert_eq!(certificates.len(), 2);
+    assert!(certificates.iter().all(|(_, one)| one.authority.request == number));
+    assert_eq!(bench.destroy(&vault, &ring, &|_| true).expect("destroyed"), Done::default());
+}
+
+#[test]
+fn what_was_begun_is_certified_at_the_word_that_it_was_begun_at() {
+    let bench = Bench::new(&[(OLD, 2)]);
+    let (vault, ring) = bench.unlock();
+    let number = bench.agree(&vault, &scope(&bench.ids(0..2)));
+    let stopped = bench.destroy(&vault, &ring, &|step| step != Step::Erased);
+    assert!(matches!(stopped, Err(MattersError::Stopped)));
+    assert!(bench.agree(&vault, &scope(&bench.ids(0..2))) > number);
+    let done = bench.destroy(&vault, &ring, &|_| true).expect("destroyed");
+    assert_eq!(done, Done { recordings: 2, finished: 2, ..Done::default() });
+    assert_eq!(bench.certificates(&vault)[0].1.authority.request, number);
+}
+
+#[test]
+fn nothing_is_taken_for_gone_while_a_key_place_is_away() {
+    let bench = Bench::new(&[(OLD, 2)]);
+    let (vault, ring) = bench.unlock();
+    bench.agree(&vault, &scope(&bench.ids(0..2)));
+    drop((vault, ring));
+    std::fs::rename(bench.path("keys-2"), bench.path("away")).expect("renamed");
+    let (vault, ring) = bench.unlock();
+    let refused = bench.destroy(&vault, &ring, &|_| true);
+    assert!(matches!(refused, Err(MattersError::Keys(KeyFault::Absent { .. }))), "{refused:?}");
+    assert!(bench.destroyed(&vault).is_empty() && bench.certificates(&vault).is_empty());
 }

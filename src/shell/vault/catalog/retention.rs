@@ -14,6 +14,7 @@ use crate::archive::hold::Hold;
 use crate::archive::matter::{Matter, Said};
 use crate::archive::record::RecordingId;
 use crate::archive::request::Request;
+use crate::archive::retention::EpochFacts;
 use crate::base::time::Stamp;
 use crate::shell::vault::catalog::recordings::epoch_at;
 use crate::shell::vault::catalog::schema::Migration;
@@ -108,12 +109,14 @@ impl Catalog {
         Ok(events)
     }
 
-    /// Recordings whose destruction was granted, and of which nothing was heard since.
-    pub async fn begun(&self) -> Result<Vec<RecordingId>, CatalogError> {
+    /// Recordings whose destruction was granted, and of which nothing was heard since, with the number of the entry
+    /// that granted it last.
+    pub async fn begun(&self) -> Result<Vec<(RecordingId, u64)>, CatalogError> {
         let fault = self.fault("listing what was begun");
-        let rows = sqlx::query("SELECT id FROM begun ORDER BY id").fetch_all(self.pool()).await;
+        let rows = sqlx::query("SELECT id, entry FROM begun ORDER BY id").fetch_all(self.pool()).await;
         let rows = rows.map_err(fault.clone())?;
-        rows.iter().map(|row| id_at(row, 0)).collect::<Result<_, _>>().map_err(fault)
+        let read = |row: &AnyRow| Ok((id_at(row, 0)?, number_at(row, 1)?));
+        rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
     }
 
     /// Recordings of an epoch that were destroyed, by the log.
@@ -162,6 +165,23 @@ impl Catalog {
             self.set_destroyed(&ids).await?;
             buried += ids.len() as u64;
         }
+    }
+
+    /// How many recordings of an epoch are not destroyed, and whether some may be of it that are staged.
+    pub async fn epoch_facts(&self, epoch: &Epoch) -> Result<EpochFacts, CatalogError> {
+        let fault = self.fault("counting recordings of an epoch");
+        let sql = "SELECT
+            (SELECT COUNT(*) FROM recordings r JOIN epochs e ON e.no = r.epoch
+             WHERE e.class = $1 AND e.month = $2 AND r.phase <> 'destroyed'),
+            (SELECT MIN(start_ns) FROM recordings WHERE phase = 'staged')";
+        let query = sqlx::query(sql).bind(epoch.class.as_str().to_owned()).bind(epoch.month.to_string());
+        let row = query.fetch_one(self.pool()).await.map_err(fault.clone())?;
+        let read = |row: &AnyRow| {
+            let oldest: Option<i64> = row.try_get(1)?;
+            let oldest = oldest.map(|oldest| u64::try_from(oldest).unwrap_or_default());
+            Ok(EpochFacts { left: number_at(row, 0)?, oldest_staged: oldest.map(Stamp::from_unix_nanos) })
+        };
+        read(&row).map_err(fault)
     }
 
     /// How many recordings each epoch has.
@@ -238,11 +258,15 @@ async fn apply(connection: &mut AnyConnection, index: u64, said: &Said) -> Resul
                     // Destroyed before, and once more because it came back.
                     continue;
                 }
-                sqlx::query("INSERT INTO begun (id, entry) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                    .bind(id.as_bytes().to_vec())
-                    .bind(signed(index))
-                    .execute(&mut *connection)
-                    .await?;
+                // What was granted before and came to nothing else is decided about anew: the last grant counts.
+                sqlx::query(
+                    "INSERT INTO begun (id, entry) VALUES ($1, $2)
+                     ON CONFLICT (id) DO UPDATE SET entry = excluded.entry",
+                )
+                .bind(id.as_bytes().to_vec())
+                .bind(signed(index))
+                .execute(&mut *connection)
+                .await?;
             }
             Ok(())
         }

@@ -411,7 +411,12 @@ fn a_place_that_comes_back_with_old_files_loses_them() {
     ring.envelopes_for(&other, &(20..30).map(id).collect::<Vec<_>>()).unwrap();
     let old = bench.files(&bench.second());
     ring.destroy_envelopes(&grant(Action::Destroy, Resource::of(&[id(3)])), &calls, &[id(3)]).unwrap();
-    ring.destroy_epoch(&grant(Action::Destroy, Resource::epoch(&other)), &other).unwrap();
+    let of_other = grant(Action::Destroy, Resource::epoch(&other));
+    let kept = ring.destroy_empty_epoch(&of_other, &other);
+    assert!(matches!(kept, Err(KeyFault::InUse { count: 10, .. })), "{kept:?}");
+    assert_eq!(ring.store().destroyed_by(&other).unwrap(), None);
+    ring.destroy_epoch(&of_other, &other).unwrap();
+    assert_eq!(ring.store().destroyed_by(&other).unwrap(), Some(of_other.entry()));
     let everyone = bench.people.custody(2, &["ewa", "jan"]);
     drop(ring.rotate(&grant(Action::Rewrap, Resource::Vault), KeyKind::X25519, &everyone).unwrap());
 
@@ -424,6 +429,9 @@ fn a_place_that_comes_back_with_old_files_loses_them() {
     assert!(matches!(ring.envelopes_for(&calls, &[id(50)]), Err(KeyFault::Absent { .. })));
     let destroy = grant(Action::Destroy, Resource::of(&[id(4)]));
     assert!(matches!(ring.destroy_envelopes(&destroy, &calls, &[id(4)]), Err(KeyFault::Absent { .. })));
+    // The place that is away may be the only one that has it: nobody takes it for gone.
+    let strange = epoch("strange/2026-11");
+    assert!(matches!(ring.destroy_envelopes(&destroy, &strange, &[id(4)]), Err(KeyFault::Absent { .. })));
     assert_eq!(ring.recordings(&calls).unwrap().len(), 9);
 
     // Back, as it was.
