@@ -34,7 +34,8 @@ pub struct Request {
     pub scope: Scope,
     /// When they may go.
     pub what: What,
-    /// Only recordings that may go by then; with none, also those that come to it later.
+    /// Only recordings that may go by then, and of an erasure before its time, that have ended by then; with none, also
+    /// those that come to it later.
     pub due_by: Option<Stamp>,
     /// Why.
     pub reason: Reason,

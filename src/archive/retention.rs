@@ -268,7 +268,9 @@ impl<'a> Rules<'a> {
         let mut waits = None;
         for request in self.requests.covering(&subject) {
             let Some(since) = dates.may_go(class, request.what) else { continue };
-            if since.is_some_and(|since| since > self.now || request.due_by.is_some_and(|by| since > by)) {
+            // What may always go may since it ended: a request with a date is of nothing that comes later.
+            let from = since.unwrap_or(facts.end.max(facts.start));
+            if since.is_some_and(|since| since > self.now) || request.due_by.is_some_and(|by| from > by) {
                 continue;
             }
             match request.standing(class.destruction, self.now) {

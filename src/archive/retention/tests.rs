@@ -13,7 +13,7 @@ const DAY: u64 = 86_400_000_000_000;
 type Length = (i64, char);
 
 /// One case, in plain numbers: what both sides are given.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Case {
     min: Length,
     max: Option<Length>,
@@ -90,7 +90,14 @@ fn oracle(case: &Case) -> bool {
     let second = case.agreed.is_some_and(|(other, at)| other && case.asked <= at && at <= case.now);
     let waited = case.cooling_off && now >= asked + 14 * i128::from(DAY);
     let agreed = !case.withdrawn && asked <= now && (second || waited);
-    let in_time = from.is_some_and(|from| from <= now && case.due_by.is_none_or(|by| from <= i128::from(by)));
+    // An erasure before its time is of calls that were over by the date that it names.
+    let asked_of = if case.what == What::Erasure && case.early {
+        Some(i128::from(if case.end < case.start { case.start } else { case.end }))
+    } else {
+        from
+    };
+    let in_time = from.is_some_and(|from| from <= now)
+        && case.due_by.is_none_or(|by| asked_of.is_some_and(|asked_of| asked_of <= i128::from(by)));
     case.trusted && !case.held && agreed && in_time
 }
 
@@ -215,6 +222,7 @@ fn case(random: &mut Random) -> Case {
         withdrawn: pick(16) == 0,
         now: 0,
     };
+    let over = end.max(start);
     // Now is mostly within a nanosecond of where the answer changes.
     let from = match base {
         Base::Start => start,
@@ -235,7 +243,11 @@ fn case(random: &mut Random) -> Case {
         _ => now.saturating_sub(pick(DAY)),
     };
     case.asked = near(&mut pick);
-    case.due_by = (pick(3) == 0).then(|| near(&mut pick));
+    case.due_by = match pick(6) {
+        0 => Some(near(&mut pick)),
+        1 => Some((over + pick(3)).saturating_sub(1)),
+        _ => None,
+    };
     case.agreed = (pick(3) > 0).then(|| (pick(8) > 0, near(&mut pick)));
     case
 }
@@ -281,6 +293,17 @@ fn plain() -> Case {
         withdrawn: false,
         now: days(2029, 2, 28) as u64 * DAY + 5,
     }
+}
+
+/// Agreed once, an erasure does not go on and on.
+#[test]
+fn an_early_erasure_is_of_calls_that_were_over_when_it_says() {
+    let early = Case { early: true, what: What::Erasure, now: plain().start + 90 * DAY, asked: plain().end, ..plain() };
+    let agreed = Some((true, early.asked));
+    let of = |due_by| planned(&Case { due_by, agreed, ..early });
+    assert_eq!(of(None).unwrap().since(), None);
+    assert!(of(Some(plain().end)).is_ok());
+    assert!(matches!(of(Some(plain().end - 1)), Err(WhyKept::KeepMin(_))));
 }
 
 #[test]
