@@ -181,3 +181,38 @@ fn the_register_knows_who_had_a_medium_and_what_is_due() {
         log.entries.iter().filter(|(_, entry)| String::from_utf8_lossy(entry).contains("\"media\"")).count();
     assert!(log.proved && media == 10, "{media}");
 }
+
+/// The catalog is made anew from objects, and those say nothing of media.
+#[test]
+fn the_register_outlives_its_catalog() {
+    let made = MadeVault::new();
+    let dir = write(&made, "medium");
+    let (home, key, id) = (text(&made.home), made.bench.key(), check(&dir, &made).id);
+    let run = |args: &[&str]| String::from_utf8(sejf(args).stdout).unwrap();
+    let why = ["--reason", "audit", "--note", "T-1"];
+    assert_success(&sejf(&[&["media", "check-out", home, &id, "--place", "Jan"][..], &why].concat()));
+    let (listed, moves) = (run(&["media", "list", home]), run(&["media", "list", home, &id]));
+    assert!(listed.contains(&id) && moves.contains("check-out"), "{listed}{moves}");
+    let rebuild = ["vault", "catalog", "rebuild", home, "-i", &key, "--replace"];
+    let said = run(&rebuild);
+    assert!(said.contains("It is the vault's catalog now") && !said.contains(&id), "{said}");
+    assert_eq!((run(&["media", "list", home]), run(&["media", "list", home, &id])), (listed, moves));
+
+    // Lost with nothing to take over: the medium says what is on it, and the log who had it.
+    std::fs::remove_file(made.home.join("catalog.db")).unwrap();
+    assert!(!run(&["media", "list", home]).contains(&id));
+    let other = MadeVault::new();
+    let elsewhere = sejf(&["media", "verify", text(&dir), "--register", text(&other.home)]);
+    assert!(!elsewhere.status.success());
+    let register = ["media", "verify", text(&dir), "--register", home];
+    assert!(run(&register).contains("did not know it"));
+    assert!(!run(&register).contains("did not know it"), "once");
+    let moves = run(&["media", "list", home, &id]);
+    for words in ["written", "check-out", "verified", "A 17", "Jan", "audit T-1"] {
+        assert!(moves.contains(words), "{words}: {moves}");
+    }
+    let listed = run(&["media", "list", home]);
+    for words in ["May 2026", "out: Jan", "  2  "] {
+        assert!(listed.contains(words), "{words}: {listed}");
+    }
+}

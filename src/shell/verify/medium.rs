@@ -39,6 +39,9 @@ pub struct MediumReport {
     pub bytes: u64,
     /// Whether what is wrong can be mended with what is on it.
     pub mendable: bool,
+    /// What it says of itself, where that is as it was signed.
+    #[serde(skip)]
+    pub medium: Option<Medium>,
 }
 
 /// Something that is wrong with a medium.
@@ -78,6 +81,16 @@ pub enum MediumFault {
         /// Which, and why.
         fault: String,
     },
+}
+
+impl MediumFault {
+    /// The file it is of; nothing where it is of the medium as a whole.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::Added { file } | Self::Changed { file, .. } | Self::Missing { file } => Some(file),
+            Self::Unsigned { .. } | Self::Unreadable { .. } => None,
+        }
+    }
 }
 
 fn ranges(at: &[(u64, u64)]) -> String {
@@ -189,6 +202,7 @@ fn look(dir: &Path, vault: Option<&str>) -> Result<(MediumReport, Option<State>)
     if let Some(medium) = own.filter(|medium| medium.id == report.id) {
         report.label = medium.label;
         report.recordings = medium.recordings.len() as u64;
+        report.medium = Some(medium).filter(|_| !report.faults.iter().any(|fault| fault.file() == Some(MEDIUM)));
     }
     Ok((report, Some(state)))
 }
