@@ -7,13 +7,13 @@ use crate::archive::clock::ClockTrust;
 use crate::archive::request::{Request, What};
 use crate::archive::retention::Kept;
 use crate::base::time::Stamp;
-use crate::cli::scope::{ScopeArgs, block_on, second, time, words};
+use crate::cli::scope::{ScopeArgs, block_on, covered, second, time, words};
 use crate::cli::text::{clean, columns, grouped, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::shell::clock;
 use crate::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, preview};
 use crate::shell::vault::home::Vault;
-use crate::shell::vault::matters::{Matters, Speaker, catch_up, clock_trust};
+use crate::shell::vault::matters::{Matters, Speaker, catch_up, clock_trust, known_scope};
 
 /// Destroys recordings: when their time is over, one custodian has asked, and another has agreed or the cooling-off
 /// time is over. A hold beats everything.
@@ -144,12 +144,15 @@ fn ask(args: &AskArgs) -> anyhow::Result<ExitCode> {
         _ => What::Due,
     };
     let due_by = (!args.standing).then(|| args.due_by.unwrap_or(speaker.now));
-    let number = block_on(async {
+    let (number, scope, count) = block_on(async {
         let catalog = vault.catalog().await?;
-        Ok(speaker.ask_destruction(&vault, &catalog, &scope, what, due_by).await?)
+        let scope = known_scope(&vault, &catalog, scope).await?;
+        let number = speaker.ask_destruction(&vault, &catalog, &scope, what, due_by).await?;
+        let count = catalog.count_covered(&scope).await?;
+        Ok((number, scope, count))
     })?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "Request {number}: {}.", clean(&words(&scope)))?;
+    writeln!(out, "Request {number}: {}; {}.", clean(&words(&scope)), covered(count))?;
     writeln!(out, "Another custodian agrees with `sejf destroy approve --request {number}`.")?;
     Ok(ExitCode::SUCCESS)
 }

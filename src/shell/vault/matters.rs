@@ -1,5 +1,6 @@
 //! Holds, events, requests for destruction: said here, kept in the log, copied into the catalog.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -8,7 +9,7 @@ use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
 use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, trust};
 use crate::archive::custody::CustodianName;
 use crate::archive::entry::{Entry, Outcome, Resource};
-use crate::archive::epoch::Epoch;
+use crate::archive::epoch::{ClassName, Epoch};
 use crate::archive::hold::{Hold, HoldName};
 use crate::archive::matter::{self, IDS_MAX, Matter, MatterError, Said};
 use crate::archive::record::RecordingId;
@@ -17,6 +18,7 @@ use crate::archive::retention::Rules;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
 use crate::seal::log::ENTRY_BYTES_MAX;
+use crate::seal::note::VerifyKey;
 use crate::shell::clock;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::retention::MattersRead;
@@ -75,6 +77,22 @@ pub enum MattersError {
     /// There is one of that name.
     #[error("there is a hold `{0}` already, or there was one: give another name")]
     HoldExists(HoldName),
+    /// A class that nothing has.
+    #[error("there is no class `{class}`, neither in vault.toml nor of a recording: there are {known}")]
+    NoClass {
+        /// What was named.
+        class: ClassName,
+        /// Those that there are.
+        known: String,
+    },
+    /// A recorder that nobody knows.
+    #[error("no recorder, or more than one, is named `{recorder}`: give the whole key; there are {known}")]
+    NoRecorder {
+        /// What was named.
+        recorder: String,
+        /// Keys of those that there are.
+        known: String,
+    },
     /// There is none.
     #[error("there is no hold `{0}` in force: see `sejf hold list`")]
     NoHold(HoldName),
@@ -166,6 +184,31 @@ impl Matters {
     pub fn hold(&self, name: &HoldName) -> Option<&Hold> {
         self.holds.iter().find(|hold| hold.name == *name)
     }
+}
+
+/// A scope as recordings can have it: a hold on a class or a recorder that was misspelt would hold nothing. A recorder
+/// may be given by its name where that is one's alone.
+pub async fn known_scope(vault: &Vault, catalog: &Catalog, scope: Scope) -> Result<Scope, MattersError> {
+    let listed = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
+    if let Some(class) = &scope.class {
+        let mut classes: BTreeSet<_> = vault.classes().iter().map(ToString::to_string).collect();
+        classes.extend(catalog.epochs().await?.iter().map(|epoch| epoch.class.to_string()));
+        if !classes.contains(class.as_str()) {
+            return Err(MattersError::NoClass { class: class.clone(), known: listed(&classes) });
+        }
+    }
+    let Some(named) = scope.recorder.clone() else { return Ok(scope) };
+    let mut recorders: BTreeSet<_> = catalog.recorders().await?.into_iter().collect();
+    recorders.extend(vault.config.recorders.iter().map(|recorder| recorder.key.trim().to_owned()));
+    let is_named = |key: &&String| **key == named || key.split('+').next() == Some(&named);
+    let mut fitting = recorders.iter().filter(is_named);
+    let recorder = match (fitting.next(), fitting.next()) {
+        (Some(recorder), None) => recorder.clone(),
+        // One that has sent nothing yet.
+        (None, _) if named.parse::<VerifyKey>().is_ok() => named,
+        _ => return Err(MattersError::NoRecorder { recorder: named, known: listed(&recorders) }),
+    };
+    Ok(Scope { recorder: Some(recorder), ..scope })
 }
 
 /// Brings the catalog up to the log.
@@ -292,7 +335,13 @@ impl Speaker {
             reason: self.reason.clone(),
             released: None,
         };
-        self.say(vault, catalog, &grant, &Matter::Held(hold)).await
+        let matter = Matter::Held(hold.clone());
+        self.say(vault, catalog, &grant, &matter).await?;
+        // Of two that were laid by one name at once, the first in the log holds.
+        match Matters::load(vault, catalog).await?.hold(name) {
+            Some(held) if *held == hold => Ok(()),
+            _ => Err(MattersError::HoldExists(name.clone())),
+        }
     }
 
     /// Lets a hold go.

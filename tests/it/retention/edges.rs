@@ -192,3 +192,80 @@ fn nothing_is_taken_for_gone_while_a_key_place_is_away() {
     assert!(matches!(refused, Err(MattersError::Keys(KeyFault::Absent { .. }))), "{refused:?}");
     assert!(bench.destroyed(&vault).is_empty() && bench.certificates(&vault).is_empty());
 }
+
+#[test]
+fn a_hold_that_would_hold_nothing_is_refused_or_says_so() {
+    let bench = Bench::new(&[(OLD, 3), (LATER, 2)]);
+    let add = |name: &str, more: &[&str]| {
+        let output = bench.sejf(&[&["hold", "add", name, "--reason", "court-order"][..], more].concat(), &[]);
+        (output.status.code(), said(&output))
+    };
+    for (what, wrong) in [("--class", "calls-6y"), ("--recorder", "recorde"), ("--recorder", "recorder+00")] {
+        let (code, said) = add("K.0", &[what, wrong]);
+        assert!(code == Some(2) && said.contains(wrong) && said.contains("there are"), "{said}");
+    }
+    for (name, more, words) in [
+        ("K.1", &["--class", "calls-5y"][..], "5 recordings now"),
+        ("K.2", &["--recorder", "recorder", "--from", "2020-03-01"], "2 recordings now"),
+        ("K.3", &["--recording", &bench.records[0].id.to_string()], "1 recording now"),
+        ("K.4", &["--recording", "0193c4a5-0000-7000-8000-000000000001"], "no recording yet"),
+        ("K.5", &["--all"], "5 recordings now"),
+    ] {
+        let (code, said) = add(name, more);
+        assert!(code == Some(0) && said.contains(words), "{name}: {said}");
+    }
+    let plan = said(&bench.sejf(&["destroy", "plan"], &[]));
+    assert!(plan.contains("4  kept: hold K.1") && plan.contains("1  kept: hold K.3"), "{plan}");
+    // By the name that its key begins with.
+    let made = crate::vault_made::MadeVault::new();
+    let name = made.recorder.split('+').next().expect("a name");
+    let add = ["hold", "add", text(&made.home), "K.1", "--recorder", name, "--reason", "court-order"];
+    assert_success(&sejf(&add));
+    let listed = sejf(&["hold", "list", text(&made.home), "--json"]);
+    let hold = crate::support::lines(&listed.stdout).remove(0);
+    assert_eq!(hold["scope"]["recorder"], made.recorder, "{hold}");
+}
+
+#[test]
+fn of_two_holds_by_one_name_at_once_one_is_told_that_it_does_not_hold() {
+    let bench = Bench::new(&[(OLD, 4)]);
+    let laid = |name: &str, id: RecordingId| {
+        let vault = Vault::open(&bench.home()).expect("the vault");
+        let (name, scope) = (name.parse().expect("a name"), scope(&[id].into()));
+        block_on(async {
+            let catalog = vault.catalog().await.expect("the catalog");
+            let laid = speaker(&vault, "ola").hold(&vault, &catalog, &name, &scope).await;
+            catalog.close().await;
+            match laid {
+                Ok(()) => Some(id),
+                Err(MattersError::HoldExists(_)) => None,
+                Err(fault) => panic!("{fault}"),
+            }
+        })
+    };
+    for round in 0..4 {
+        let name = format!("K.{round}");
+        let all = std::sync::Barrier::new(bench.records.len());
+        let held: Vec<RecordingId> = std::thread::scope(|threads| {
+            let lay = |record: &Record| {
+                let (id, name, all, laid) = (record.id, &name, &all, &laid);
+                threads.spawn(move || {
+                    all.wait();
+                    laid(name, id)
+                })
+            };
+            let laying: Vec<_> = bench.records.iter().map(lay).collect();
+            laying.into_iter().filter_map(|one| one.join().expect("done")).collect()
+        });
+        assert_eq!(held.len(), 1, "{name}");
+        let vault = Vault::open(&bench.home()).expect("the vault");
+        let listed = block_on(async {
+            let catalog = vault.catalog().await.expect("the catalog");
+            let holds = catalog.holds().await.expect("holds");
+            catalog.close().await;
+            holds
+        });
+        let scope = &listed.iter().find(|hold| hold.name.as_str() == name).expect("a hold").scope;
+        assert_eq!(scope.recordings, held.into_iter().collect(), "the one that was told");
+    }
+}

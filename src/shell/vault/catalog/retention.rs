@@ -15,6 +15,7 @@ use crate::archive::matter::{Matter, Said};
 use crate::archive::record::RecordingId;
 use crate::archive::request::Request;
 use crate::archive::retention::EpochFacts;
+use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
 use crate::shell::vault::catalog::recordings::epoch_at;
 use crate::shell::vault::catalog::schema::Migration;
@@ -76,6 +77,42 @@ impl Catalog {
     /// All holds, those that were let go included, by name.
     pub async fn holds(&self) -> Result<Vec<Hold>, CatalogError> {
         self.json_of("listing holds", "SELECT hold FROM holds ORDER BY name").await
+    }
+
+    /// How many recordings that are not destroyed a scope covers.
+    pub async fn count_covered(&self, scope: &Scope) -> Result<u64, CatalogError> {
+        let fault = self.fault("counting recordings");
+        let Scope { recordings, class, recorder, from, to } = scope;
+        let nanos = |at: &Option<Stamp>, other| at.map_or(other, |at| signed(at.as_unix_nanos()));
+        let ids: Vec<_> = recordings.iter().collect();
+        // None of them means all.
+        let parts = if ids.is_empty() { vec![&ids[..]] } else { ids.chunks(ROWS_MAX).collect() };
+        let mut count = 0;
+        for ids in parts {
+            let mut wheres = vec!["r.phase <> 'destroyed' AND r.start_ns >= $1 AND r.start_ns < $2".to_owned()];
+            let mut texts = Vec::new();
+            let texts_of = [(class.as_ref().map(ToString::to_string), "e.class"), (recorder.clone(), "c.key")];
+            for (text, column) in texts_of {
+                if let Some(text) = text {
+                    texts.push(text);
+                    wheres.push(format!("{column} = ${}", 2 + texts.len()));
+                }
+            }
+            if !ids.is_empty() {
+                wheres.push(format!("r.id IN ({})", placeholders(ids.len(), 3 + texts.len())));
+            }
+            let sql = format!(
+                "SELECT COUNT(*) FROM recordings r JOIN recorders c ON c.no = r.recorder
+                 LEFT JOIN epochs e ON e.no = r.epoch WHERE {}",
+                wheres.join(" AND ")
+            );
+            let query = statement(sql).bind(nanos(from, 0)).bind(nanos(to, i64::MAX));
+            let query = texts.into_iter().fold(query, |query, text| query.bind(text));
+            let query = ids.iter().fold(query, |query, id| query.bind(id.as_bytes().to_vec()));
+            let row = query.fetch_one(self.pool()).await.map_err(fault.clone())?;
+            count += number_at(&row, 0).map_err(fault.clone())?;
+        }
+        Ok(count)
     }
 
     /// All requests for destruction, by number.
