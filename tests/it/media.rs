@@ -1,8 +1,13 @@
 //! Media for a safe: written, damaged in every way, found, mended.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use sejf::archive::record::Digest;
+use sejf::archive::sums::Statement;
+use sejf::base::time::Stamp;
+use sejf::seal::note::Signer;
 use sejf::shell::verify::{MediumFault, MediumReport, medium, repair};
 
 use crate::support::{assert_success, sejf, text};
@@ -214,5 +219,66 @@ fn the_register_outlives_its_catalog() {
     let listed = run(&["media", "list", home]);
     for words in ["May 2026", "out: Jan", "  2  "] {
         assert!(listed.contains(words), "{words}: {listed}");
+    }
+}
+
+/// A medium that somebody has put links on: what they lead to is nothing of it, and stays as it is.
+#[test]
+fn no_link_leads_a_repair_out_of_the_medium() {
+    let made = MadeVault::new();
+    let dir = write(&made, "medium");
+    let (whole, outside) = (files(&dir), made.bench.path("outside"));
+    std::fs::create_dir(&outside).unwrap();
+    let victim = outside.join("victim");
+    std::fs::write(&victim, "of somebody else").unwrap();
+    for name in ["MANIFEST.copy", "README.txt", "parity/slices.copy"] {
+        std::fs::remove_file(dir.join(name)).unwrap();
+        symlink(&victim, dir.join(name)).unwrap();
+        assert_eq!(names(&check(&dir, &made)), [name]);
+        assert!(repair(&dir, Some(&made.vault_key)).unwrap().faults.is_empty(), "{name}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"of somebody else", "{name}");
+    }
+    // A folder elsewhere with the same names in it, of which one is changed.
+    let folder = outside.join("receipts");
+    std::fs::rename(dir.join("receipts"), &folder).unwrap();
+    symlink(&folder, dir.join("receipts")).unwrap();
+    let changed = files(&folder).into_keys().next().unwrap();
+    std::fs::write(folder.join(&changed), "of somebody else").unwrap();
+    let before = files(&folder);
+    assert!(!check(&dir, &made).faults.is_empty());
+    repair(&dir, Some(&made.vault_key)).unwrap();
+    assert!(files(&folder) == before, "a file outside was written");
+    assert!(std::fs::symlink_metadata(dir.join("receipts")).unwrap().is_dir());
+    assert!(check(&dir, &made).faults.is_empty() && files(&dir) == whole);
+}
+
+/// Signed by anybody: lengths that no medium has are not gone through.
+#[test]
+fn lengths_that_cannot_be_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = Signer::from_seed("stranger", &[5; 32]).unwrap();
+    let (hash, slices) = (Digest::of(b""), Digest::of(&[b'x'; 32]));
+    for (lengths, is_signed) in [([1 << 59, 1], true), ([u64::MAX, 2], false), ([1 << 60, 1], false)] {
+        let list = format!("{hash}  {}  a\n{hash}  {}  b\n{slices}  32  parity/slices\n", lengths[0], lengths[1]);
+        let statement = Statement {
+            kind: "medium".into(),
+            id: "1".into(),
+            made: Stamp::from_unix_nanos(1),
+            list: Digest::of(list.as_bytes()),
+        };
+        std::fs::create_dir_all(dir.path().join("parity")).unwrap();
+        for (name, bytes) in [
+            ("vault.pub", format!("{}\n", signer.verify_key())),
+            ("MANIFEST", list),
+            ("MANIFEST.sig", statement.sign(&signer).unwrap()),
+            ("parity/slices", "x".repeat(32)),
+        ] {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        for look in [medium, repair] {
+            let report = look(dir.path(), None).unwrap();
+            assert!(!report.mendable && !report.faults.is_empty());
+            assert_eq!(report.id == "1", is_signed, "{:?}", report.faults);
+        }
     }
 }

@@ -418,7 +418,11 @@ fn program(own: &Path, parcel: &mut Parcel) -> Result<(), MediaError> {
 
 /// Recovery slices, and hashes of all slices.
 fn parity(parcel: &mut Parcel) -> Result<(), MediaError> {
-    let run = Run::new(parcel.dir(), &parcel.sums());
+    let run = Run::new(parcel.dir(), &parcel.sums()).map_err(|source| MediaError::Io {
+        doing: "looking into",
+        path: parcel.dir().into(),
+        source,
+    })?;
     let layout = Layout::of(run.bytes);
     let count = usize::try_from(layout.slices).map_err(|_| MediaError::Parity)?;
     let (mut hashes, mut recovery_hashes) = (vec![Digest::of(b""); count], Vec::new());
