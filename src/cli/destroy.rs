@@ -271,7 +271,7 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let vault = args.home.open()?;
     let ring = args.custodians.unlock(&vault)?;
     let actor = vault.actor_of(&ring);
-    let places = vault.places()?;
+    let places = vault.places_if_there()?;
     let done = block_on(async {
         let catalog = vault.catalog().await?;
         let newest = catch_up(&vault, &catalog).await?.newest;

@@ -196,3 +196,29 @@ fn nothing_is_given_away_without_reason_key_and_log() {
     assert_eq!(exports.len(), 2, "{exports:?}");
     assert!(exports[0].contains("granted") && exports[1].contains("failed"));
 }
+
+/// A disk that is not mounted holds up nothing that another has.
+#[test]
+fn a_place_that_is_away_is_left_out() {
+    let made = MadeVault::new();
+    let path = made.home.join("vault.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let away = made.bench.path("away");
+    let place =
+        format!("\n[[place]]\nname = \"second\"\nsite = \"there\"\nkind = \"directory\"\npath = {away:?}\n");
+    std::fs::write(&path, config + &place).unwrap();
+    let to = made.bench.path("bundle");
+    assert_success(&export(&made, &to, &[]));
+    assert!(check(&to, &made).faults.is_empty());
+    let (dir, program) = (made.bench.path("medium"), made.bench.path("program"));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(&program, "x").unwrap();
+    let args = ["media", "write", text(&made.home), text(&dir), "--label", "x", "--reason", "audit", "--program"];
+    assert_success(&sejf(&[&args[..], &[text(&program)]].concat()));
+    // Where no place has it, the first one's fault is told.
+    let store = made.bench.path("store");
+    std::fs::rename(&store, made.bench.path("unmounted")).unwrap();
+    let refused = export(&made, &made.bench.path("none"), &[]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("the place is not there") && said.contains(text(&store)), "{said}");
+}

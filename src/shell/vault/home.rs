@@ -243,6 +243,12 @@ impl Vault {
         Ok(self.config.places.iter().map(place::open).collect::<Result<_, _>>()?)
     }
 
+    /// The same, where what is done in the others is not to wait for one that is away: that one says so of all that is
+    /// asked of it.
+    pub fn places_if_there(&self) -> Result<Vec<Arc<dyn Place>>, VaultError> {
+        Ok(self.config.places.iter().map(place::open_if_there).collect::<Result<_, _>>()?)
+    }
+
     /// The first place, where recordings are taken in, whatever may be wrong with others.
     pub fn first_place(&self) -> Result<Arc<dyn Place>, VaultError> {
         let first = self.config.places.first().expect("a configuration without one is refused");
