@@ -340,17 +340,16 @@ impl Destroyer<'_> {
     }
 
     fn erase(&self, grant: &Grant, epoch: &Epoch, ids: &[RecordingId]) -> Result<(), MattersError> {
+        let groups = self.ring.groups_with(epoch, ids)?;
         match self.ring.destroy_envelopes(grant, epoch, ids) {
             // With the whole epoch, before.
             Ok(_) | Err(KeyFault::Destroyed(_)) => {}
             Err(fault) => return Err(fault.into()),
         }
-        for id in ids {
-            if self.opens(epoch, id)? {
-                return Err(MattersError::StillThere(*id));
-            }
+        match self.ring.left_in(epoch, &groups, ids)? {
+            Some(id) => Err(MattersError::StillThere(id)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn opens(&self, epoch: &Epoch, id: &RecordingId) -> Result<bool, MattersError> {
@@ -481,7 +480,7 @@ impl Destroyer<'_> {
     fn certificate(&self, grant: &Grant, epoch: &Epoch, erased: Erased, authority: Authority) -> Certificate {
         let verification = match &erased {
             Erased::Recordings(_) => {
-                "every key place was read again: no envelope of these recordings is left"
+                "the files that had these envelopes were read again in every key place: none is left, nor an older file"
             }
             Erased::Epoch => {
                 "the key was overwritten and removed in every key place, with all envelopes under it"

@@ -129,6 +129,16 @@ pub enum KeyFault {
         /// How many.
         count: usize,
     },
+    /// It may still have what was destroyed.
+    #[error(
+        "`{}` is an older file of envelopes, which should have been shredded and may have what was destroyed: say \
+         `sejf vault keys repair`, which shreds it, and try again",
+        path.display()
+    )]
+    LeftOver {
+        /// The file.
+        path: PathBuf,
+    },
     /// What was granted is something else.
     #[error("what was granted is not what is asked of the keys: {0}")]
     NotGranted(String),

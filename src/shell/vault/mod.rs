@@ -12,6 +12,7 @@ pub mod forward;
 pub mod home;
 pub mod hsm;
 pub mod intake;
+mod keycheck;
 pub mod keydisk;
 pub mod keyfault;
 pub mod keyring;
