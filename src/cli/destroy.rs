@@ -13,7 +13,9 @@ use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::shell::clock;
 use crate::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, preview};
 use crate::shell::vault::home::Vault;
-use crate::shell::vault::matters::{Matters, Speaker, catch_up, clock_trust, known_scope};
+use crate::shell::vault::matters::{
+    Matters, Speaker, catch_up, clock_trust, known_scope, look_at_clock,
+};
 
 /// Destroys recordings: when their time is over, one custodian has asked, and another has agreed or the cooling-off
 /// time is over. A hold beats everything.
@@ -237,7 +239,7 @@ fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         let newest = catch_up(&vault, &catalog).await?.newest;
         let (now, trust) = match args.at {
             Some(at) => (at, ClockTrust::Trusted),
-            None => (clock::now(), clock_trust(&vault, newest)?),
+            None => (clock::now(), look_at_clock(&vault, newest)?),
         };
         let mut each = |kept: &Kept| {
             use crate::archive::retention::WhyKept::{AwaitsApproval, Unasked};

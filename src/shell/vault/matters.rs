@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
-use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, trust};
+use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, to_keep, trust};
 use crate::archive::custody::CustodianName;
 use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::epoch::{ClassName, Epoch};
@@ -250,17 +250,29 @@ pub fn tombstones(vault: &Vault) -> Result<Vec<(RecordingId, u64)>, MattersError
     Ok(all)
 }
 
-/// Whether the clock may be believed; where it may, that is remembered. `newest` is of the log's entries.
+/// Whether the clock may be believed. `newest` is of the log's entries. Nothing is written.
+pub fn look_at_clock(vault: &Vault, newest: Option<Stamp>) -> Result<ClockTrust, MattersError> {
+    let past = Past { believed: believed(vault), newest_entry: newest };
+    Ok(trust(&reading()?, &past))
+}
+
+/// The same, and where it may be believed, that is remembered.
 pub fn clock_trust(vault: &Vault, newest: Option<Stamp>) -> Result<ClockTrust, MattersError> {
     let reading = reading()?;
-    // What cannot be read is nothing to go by: then the log is.
-    let believed = std::fs::read(vault.home.join(CLOCK)).ok();
-    let believed = believed.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let trusted = trust(&reading, &Past { believed, newest_entry: newest });
-    if trusted == ClockTrust::Trusted {
+    let past = Past { believed: believed(vault), newest_entry: newest };
+    let trusted = trust(&reading, &past);
+    if trusted == ClockTrust::Trusted
+        && let Some(reading) = to_keep(&reading, past.believed.as_ref())
+    {
         believe(vault, &reading)?;
     }
     Ok(trusted)
+}
+
+/// What cannot be read is nothing to go by: then the log is.
+fn believed(vault: &Vault) -> Option<Reading> {
+    let bytes = std::fs::read(vault.home.join(CLOCK)).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 fn reading() -> Result<Reading, MattersError> {

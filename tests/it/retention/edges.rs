@@ -334,3 +334,16 @@ fn what_an_interrupted_run_has_removed_is_not_left() {
     let done = bench.destroy(&vault, &ring, &|_| true).expect("destroyed");
     assert_eq!(done, Done { recordings: 2, finished: 2, ..Done::default() });
 }
+
+/// A plan changes nothing, and a run does not move what later clocks are held against.
+#[test]
+fn the_clock_is_held_against_its_first_reading() {
+    let bench = Bench::new(&[(OLD, 1)]);
+    let read = || std::fs::read(bench.home().join("clock.json")).ok();
+    bench.sejf(&["destroy", "plan"], &[]);
+    assert_eq!(read(), None);
+    assert_success(&bench.sejf(&["destroy", "run"], &["ewa", "jan"]));
+    let first = read().expect("a reading");
+    assert_success(&bench.sejf(&["destroy", "run"], &["ewa", "jan"]));
+    assert_eq!(read(), Some(first));
+}
