@@ -222,3 +222,28 @@ fn a_place_that_is_away_is_left_out() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("the place is not there") && said.contains(text(&store)), "{said}");
 }
+
+/// Whatever stands where the list should be holds nobody up.
+#[test]
+fn a_list_that_is_no_file_is_told_and_not_read() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    assert_success(&export(&made, &to, &[]));
+    let (list, elsewhere) = (to.join("SHA256SUMS"), made.bench.path("elsewhere"));
+    std::fs::rename(&list, &elsewhere).unwrap();
+    let link = |target: &Path| std::os::unix::fs::symlink(target, &list).unwrap();
+    let pipe = || assert!(Command::new("mkfifo").arg(&list).status().unwrap().success());
+    let puts: [&dyn Fn(); 3] = [&|| link(&elsewhere), &|| link(Path::new("/dev/zero")), &pipe];
+    for put in puts {
+        put();
+        let report = check(&to, &made);
+        assert!(
+            matches!(&report.faults[..], [BundleFault::NotAFile { file }] if file == "SHA256SUMS"),
+            "{:?}",
+            report.faults
+        );
+        std::fs::remove_file(&list).unwrap();
+    }
+    std::fs::rename(&elsewhere, &list).unwrap();
+    assert!(check(&to, &made).faults.is_empty());
+}
