@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
@@ -21,7 +21,7 @@ use crate::archive::certificate::{
 use crate::archive::clock::ClockTrust;
 use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::epoch::Epoch;
-use crate::archive::matter::{self, Matter, MatterError, Said};
+use crate::archive::matter::{Matter, MatterError, Said};
 use crate::archive::record::{Phase, Record, RecordingId};
 use crate::archive::request::number_in;
 use crate::archive::retention::{Kept, PlannedEpoch, PlannedPurge, RetentionFacts, WhyKept};
@@ -29,16 +29,14 @@ use crate::archive::search::Cursor;
 use crate::base::time::Stamp;
 use crate::seal::log::ENTRY_BYTES_MAX;
 use crate::shell::clock;
-use crate::shell::receipts::DIR_NAME;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::recordings::Filter;
 use crate::shell::vault::catalog::retention::MattersRead;
 use crate::shell::vault::home::{Vault, write_new};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
-use crate::shell::vault::matters::{Matters, MattersError, catch_up};
+use crate::shell::vault::matters::{self, Matters, MattersError, catch_up};
 use crate::shell::vault::place::Place;
-use crate::shell::vault::proofs::prove_in;
 
 /// Destroys what is due.
 pub struct Destroyer<'a> {
@@ -204,7 +202,7 @@ impl Destroyer<'_> {
         }
         self.epochs(&mut done).await?;
         self.sweep().await?;
-        write_certificates(self.vault)?;
+        write_certificates(self.vault, self.catalog).await?;
         (done.left, done.received) = self.count_left().await?;
         Ok(done)
     }
@@ -212,7 +210,7 @@ impl Destroyer<'_> {
     /// What was granted and has no envelope any more is finished; nobody can take that back.
     async fn finish(&self, matters: &mut Matters, done: &mut Done) -> Result<(), MattersError> {
         let begun: BTreeMap<_, _> = self.catalog.begun().await?.into_iter().collect();
-        let ids: Vec<_> = begun.keys().copied().collect();
+        let (ids, mut words): (Vec<_>, _) = (begun.keys().copied().collect(), BTreeMap::new());
         for ids in ids.chunks(BATCH) {
             let records = self.catalog.get_all(ids).await?;
             let mut gone = Vec::new();
@@ -224,11 +222,19 @@ impl Destroyer<'_> {
                 }
             }
             let rules = matters.rules(self.vault, self.now, self.trust);
-            let at_word = |facts: &RetentionFacts| {
-                let request = begun.get(&facts.id).and_then(|grant| self.request_of(*grant));
-                rules.finish(facts, request)
-            };
-            let purges = facts(self.catalog, &gone).await?.iter().filter_map(at_word).collect();
+            let mut purges = Vec::new();
+            for facts in &facts(self.catalog, &gone).await? {
+                let request = match begun.get(&facts.id) {
+                    Some(grant) if !words.contains_key(grant) => {
+                        let request = self.request_of(*grant)?;
+                        words.insert(*grant, request);
+                        request
+                    }
+                    Some(grant) => words[grant],
+                    None => None,
+                };
+                purges.extend(rules.finish(facts, request));
+            }
             for purges in batches(purges, &gone) {
                 let (destroyed, _) = self.batch(matters, &purges, true).await?;
                 done.recordings += destroyed.0;
@@ -361,9 +367,10 @@ impl Destroyer<'_> {
     }
 
     /// The request at whose word an entry of the log granted something.
-    fn request_of(&self, grant: u64) -> Option<u64> {
-        let (entry, _) = prove_in(&self.vault.log.dir().join(DIR_NAME), &self.vault.key, grant)?;
-        Entry::from_bytes(&entry).ok()?.reason.as_ref().and_then(number_in)
+    fn request_of(&self, grant: u64) -> Result<Option<u64>, MattersError> {
+        let (entries, _) = self.vault.log.read_from(grant, 1)?;
+        let entry = entries.first().and_then(|bytes| Entry::from_bytes(bytes).ok());
+        Ok(entry.and_then(|entry| number_in(entry.reason.as_ref()?)))
     }
 
     /// Destroys the keys of epochs of which nothing is left.
@@ -380,7 +387,7 @@ impl Destroyer<'_> {
             let is_begun = self.vault.keys.is_destroyed(&epoch)?;
             let judged = if is_begun {
                 let grant = self.vault.keys.destroyed_by(&epoch)?;
-                let request = grant.and_then(|grant| self.request_of(grant));
+                let request = grant.map(|grant| self.request_of(grant)).transpose()?.flatten();
                 Ok(rules.finish_epoch(&epoch, request.ok_or_else(|| MattersError::NoWord(epoch.clone()))?))
             } else {
                 rules.epoch(&epoch, &self.catalog.epoch_facts(&epoch).await?)
@@ -518,24 +525,33 @@ fn batches(purges: Vec<PlannedPurge>, records: &[Record]) -> Vec<Vec<PlannedPurg
     batches.into_values().flat_map(|purges| certificate::batches(purges, files_of)).collect()
 }
 
-/// Writes the certificates that the log has and the folder has not. How many there were.
-pub fn write_certificates(vault: &Vault) -> Result<u64, MattersError> {
+/// Writes the certificates that the log has, as far as the catalog has read it, and the folder has not. How many there
+/// were.
+pub async fn write_certificates(vault: &Vault, catalog: &Catalog) -> Result<u64, MattersError> {
     let mut written = 0;
-    for (index, bytes) in (0..).zip(vault.log.read()?) {
-        let entry = Entry::from_bytes(&bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
-        if let Some(Said::Done(Matter::Destroyed(certificate))) = matter::read(index, &entry)? {
-            written += u64::from(write_certificate(vault, index, &certificate)?);
+    for index in catalog.certificates().await? {
+        if page_of(vault, index).exists() {
+            continue;
         }
+        let (entries, _) = vault.log.read_from(index, 1)?;
+        let bytes = entries.first().map_or(&[][..], Vec::as_slice);
+        let certificate = matters::certificate(index, bytes)?;
+        let certificate = certificate.ok_or(MatterError { index, at: Stamp::ZERO })?;
+        written += u64::from(write_certificate(vault, index, &certificate)?);
     }
     Ok(written)
+}
+
+/// The page comes last of the files of a certificate: where it is, all of it is.
+fn page_of(vault: &Vault, index: u64) -> PathBuf {
+    vault.home.join(CERTIFICATES).join(format!("{index:08}.html"))
 }
 
 /// Writes a certificate, entry `index` of the log, as a signed note and as a page. Whether it was not there.
 fn write_certificate(vault: &Vault, index: u64, certificate: &Certificate) -> Result<bool, MattersError> {
     let folder = vault.home.join(CERTIFICATES);
     let fault = |path: &Path, source| MattersError::Certificate { path: path.into(), source };
-    // The page comes last: where it is, all of it is.
-    if folder.join(format!("{index:08}.html")).exists() {
+    if page_of(vault, index).exists() {
         return Ok(false);
     }
     std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, error))?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
+use crate::archive::certificate::Certificate;
 use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, to_keep, trust};
 use crate::archive::custody::CustodianName;
 use crate::archive::entry::{Entry, Outcome, Resource};
@@ -25,7 +26,7 @@ use crate::shell::vault::catalog::retention::MattersRead;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
 use crate::shell::vault::home::{Vault, VaultError, write_new};
 use crate::shell::vault::keyfault::KeyFault;
-use crate::shell::vault::log::Denied;
+use crate::shell::vault::log::{Denied, ENTRIES_AT_ONCE};
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -215,23 +216,21 @@ pub async fn known_scope(vault: &Vault, catalog: &Catalog, scope: Scope) -> Resu
 pub async fn catch_up(vault: &Vault, catalog: &Catalog) -> Result<MattersRead, MattersError> {
     loop {
         let from = catalog.matters_read().await?;
-        let entries = vault.log.read()?;
-        let size = entries.len() as u64;
+        let (entries, size) = vault.log.read_from(from.size, ENTRIES_AT_ONCE)?;
         if size < from.size {
             let catalog = catalog.name().to_owned();
             return Err(MattersError::LogShrank { size, read: from.size, catalog });
         }
-        let (mut said, mut newest) = (Vec::new(), from.newest);
-        for (index, bytes) in
-            entries.iter().enumerate().skip(usize::try_from(from.size).unwrap_or(usize::MAX))
-        {
-            let index = index as u64;
+        let (mut said, mut to) = (Vec::new(), from);
+        for bytes in &entries {
+            let index = to.size;
             let entry = Entry::from_bytes(bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
-            newest = if is_clock_word(&entry) { Some(entry.at) } else { newest.max(Some(entry.at)) };
+            to.newest = if is_clock_word(&entry) { Some(entry.at) } else { to.newest.max(Some(entry.at)) };
+            to.size += 1;
             said.extend(matter::read(index, &entry)?.map(|said| (index, said)));
         }
-        let to = MattersRead { size, newest };
-        if to == from || catalog.absorb(from.size, &said, to).await? {
+        let is_taken = to == from || catalog.absorb(from.size, &said, to).await?;
+        if is_taken && to.size >= size {
             return Ok(to);
         }
     }
@@ -241,13 +240,22 @@ pub async fn catch_up(vault: &Vault, catalog: &Catalog) -> Result<MattersRead, M
 /// must not bring back.
 pub fn tombstones(vault: &Vault) -> Result<Vec<(RecordingId, u64)>, MattersError> {
     let mut all = Vec::new();
-    for (index, bytes) in (0..).zip(vault.log.read()?) {
-        let entry = Entry::from_bytes(&bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
-        if let Some(Said::Done(Matter::Destroyed(certificate))) = matter::read(index, &entry)? {
+    vault.log.each(0, |index, bytes| -> Result<(), MattersError> {
+        if let Some(certificate) = certificate(index, bytes)? {
             all.extend(certificate.recordings().iter().map(|recording| (recording.id, index)));
         }
-    }
+        Ok(())
+    })?;
     Ok(all)
+}
+
+/// The certificate that an entry is, where it is one.
+pub(super) fn certificate(index: u64, bytes: &[u8]) -> Result<Option<Certificate>, MatterError> {
+    let entry = Entry::from_bytes(bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
+    Ok(match matter::read(index, &entry)? {
+        Some(Said::Done(Matter::Destroyed(certificate))) => Some(certificate),
+        _ => None,
+    })
 }
 
 /// Whether the clock may be believed. `newest` is of the log's entries. Nothing is written.

@@ -236,10 +236,10 @@ impl MediaWriter<'_> {
     /// What the log says became of a medium, oldest first.
     fn logged_moves(&self, id: &str) -> Result<Vec<Move>, MediaError> {
         let (mut moves, mut granted) = (Vec::new(), 0);
-        for (index, bytes) in (0..).zip(self.vault.log.read()?) {
-            let entry = Entry::from_bytes(&bytes).map_err(|_| MediaError::Entry(index))?;
+        self.vault.log.each(0, |index, bytes| -> Result<(), MediaError> {
+            let entry = Entry::from_bytes(bytes).map_err(|_| MediaError::Entry(index))?;
             if entry.action != Action::Media || entry.resource != Resource::Medium(id.into()) {
-                continue;
+                return Ok(());
             }
             match &entry.outcome {
                 Outcome::Granted => granted = index,
@@ -259,7 +259,8 @@ impl MediaWriter<'_> {
                 }
                 Outcome::Refused(_) | Outcome::Failed(_) => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(moves)
     }
 

@@ -156,6 +156,14 @@ impl Catalog {
         rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
     }
 
+    /// Numbers of the log's entries that are certificates, in order.
+    pub async fn certificates(&self) -> Result<Vec<u64>, CatalogError> {
+        let fault = self.fault("listing certificates");
+        let sql = "SELECT entry FROM tombstones UNION SELECT entry FROM epoch_tombstones ORDER BY 1";
+        let rows = sqlx::query(sql).fetch_all(self.pool()).await.map_err(fault.clone())?;
+        rows.iter().map(|row| number_at(row, 0)).collect::<Result<_, _>>().map_err(fault)
+    }
+
     /// Recordings of an epoch that were destroyed, by the log.
     pub async fn tombstones(&self, epoch: &Epoch) -> Result<Vec<RecordingId>, CatalogError> {
         let fault = self.fault("listing what was destroyed");
