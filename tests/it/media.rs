@@ -282,3 +282,29 @@ fn lengths_that_cannot_be_are_refused() {
         }
     }
 }
+
+#[test]
+fn a_copy_that_cannot_be_read_is_not_called_changed() {
+    let made = MadeVault::new();
+    let store = made.bench.path("store");
+    let body = files(&store).into_keys().find(|name| name.ends_with(".opus.body")).unwrap();
+    let body = store.join(body);
+    std::fs::remove_file(&body).unwrap();
+    std::fs::create_dir(&body).unwrap();
+    let (dir, program) = (made.bench.path("medium"), made.bench.path("program"));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(&program, "x").unwrap();
+    let args = ["media", "write", text(&made.home), text(&dir), "--label", "x", "--reason", "audit", "--program"];
+    let write = || {
+        let output = sejf(&[&args[..], &[text(&program)]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = write();
+    assert!(said.contains("Is a directory") && !said.contains("changed"), "{said}");
+    std::fs::remove_dir(&body).unwrap();
+    let said = write();
+    assert!(said.contains("missing") && !said.contains("changed"), "{said}");
+    std::fs::write(&body, "cut").unwrap();
+    assert!(write().contains("changed"));
+}

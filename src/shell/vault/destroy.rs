@@ -9,7 +9,7 @@
 //! was said since; what still has one is decided about anew. A catalog, a key place or files that come back from an
 //! older state lose what the log says was destroyed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,7 +210,11 @@ impl Destroyer<'_> {
     /// What was granted and has no envelope any more is finished; nobody can take that back.
     async fn finish(&self, matters: &mut Matters, done: &mut Done) -> Result<(), MattersError> {
         let begun: BTreeMap<_, _> = self.catalog.begun().await?.into_iter().collect();
-        let (ids, mut words): (Vec<_>, _) = (begun.keys().copied().collect(), BTreeMap::new());
+        let ids: Vec<_> = begun.keys().copied().collect();
+        let mut words = BTreeMap::new();
+        for grant in begun.values().copied().collect::<BTreeSet<_>>() {
+            words.insert(grant, self.request_of(grant)?);
+        }
         for ids in ids.chunks(BATCH) {
             let records = self.catalog.get_all(ids).await?;
             let mut gone = Vec::new();
@@ -222,19 +226,11 @@ impl Destroyer<'_> {
                 }
             }
             let rules = matters.rules(self.vault, self.now, self.trust);
-            let mut purges = Vec::new();
-            for facts in &facts(self.catalog, &gone).await? {
-                let request = match begun.get(&facts.id) {
-                    Some(grant) if !words.contains_key(grant) => {
-                        let request = self.request_of(*grant)?;
-                        words.insert(*grant, request);
-                        request
-                    }
-                    Some(grant) => words[grant],
-                    None => None,
-                };
-                purges.extend(rules.finish(facts, request));
-            }
+            let finish = |facts: &RetentionFacts| {
+                let request = begun.get(&facts.id).and_then(|grant| words.get(grant).copied().flatten());
+                rules.finish(facts, request)
+            };
+            let purges = facts(self.catalog, &gone).await?.iter().filter_map(finish).collect();
             for purges in batches(purges, &gone) {
                 let (destroyed, _) = self.batch(matters, &purges, true).await?;
                 done.recordings += destroyed.0;

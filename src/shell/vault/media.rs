@@ -372,6 +372,10 @@ impl MediaWriter<'_> {
                     to.write_all(&stored.header)?;
                     io::copy(&mut stored, &mut to).map(drop)
                 });
+                // A medium that is full says nothing of the copy, and no more of it is fetched.
+                if written.is_err() && !stored.has_failed() {
+                    return Ok(written?);
+                }
                 stored.finish()?;
                 Ok(written?)
             };
