@@ -114,6 +114,9 @@ pub enum WhyKept {
     /// It has not been opened yet.
     #[error("its class is not known before the vault is unlocked and has taken it in")]
     Staged,
+    /// A call that was not recorded: there is nothing that its time could be over for.
+    #[error("nothing of it was recorded, there is only its receipt")]
+    NothingRecorded,
     /// There is nothing to destroy.
     #[error("it is destroyed already")]
     Destroyed,
@@ -257,8 +260,11 @@ impl<'a> Rules<'a> {
         if let ClockTrust::Doubted(doubt) = self.trust {
             return Err(WhyKept::Clock(doubt));
         }
-        let name = facts.class.as_ref().filter(|_| facts.phase == Phase::Archived);
-        let name = name.ok_or(WhyKept::Staged)?;
+        let name = match (&facts.class, facts.phase) {
+            (Some(name), Phase::Archived) => name,
+            (None, Phase::Archived) => return Err(WhyKept::NothingRecorded),
+            _ => return Err(WhyKept::Staged),
+        };
         let class = self.classes.get(name).ok_or_else(|| WhyKept::NoClass(name.clone()))?;
         let subject = Subject { id: facts.id, class: name, recorder: &facts.recorder, start: facts.start };
         if let Some(hold) = self.holds.covering(&subject).next() {

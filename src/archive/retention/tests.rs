@@ -332,6 +332,23 @@ fn each_kept_recording_says_why() {
 }
 
 #[test]
+fn what_was_not_recorded_is_told_from_what_is_not_opened_yet() {
+    let facts = |phase| RetentionFacts {
+        id: RecordingId::from_bytes([1; 16]),
+        recorder: "a".into(),
+        class: None,
+        phase,
+        start: Stamp::ZERO,
+        end: Stamp::ZERO,
+        event: None,
+    };
+    let phases = [Phase::Archived, Phase::Staged, Phase::Destroyed];
+    let plan = plan(phases.into_iter().map(facts), &[], &[], &[], Stamp::ZERO, ClockTrust::Trusted);
+    let why: Vec<_> = plan.kept.into_iter().map(|kept| kept.why).collect();
+    assert_eq!(why, [WhyKept::NothingRecorded, WhyKept::Staged, WhyKept::Destroyed]);
+}
+
+#[test]
 fn an_epoch_goes_when_nothing_of_it_can_come_that_is_not_due() {
     let class: Class = toml::from_str("name = 'calls'\nkeep_min = '1 year'\nbase = 'end'").unwrap();
     let epoch: Epoch = "calls/2026-01".parse().unwrap();
