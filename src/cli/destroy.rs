@@ -155,7 +155,9 @@ fn ask(args: &AskArgs) -> anyhow::Result<ExitCode> {
     })?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "Request {number}: {}; {}.", clean(&words(&scope)), covered(count))?;
-    writeln!(out, "Another custodian agrees with `sejf destroy approve --request {number}`.")?;
+    let home = vault.home.display().to_string();
+    let approve = format!("sejf destroy approve {home} --request {number} --reason CODE -i KEY");
+    writeln!(out, "Another custodian agrees with `{}`.", clean(&approve))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -131,7 +131,7 @@ pub enum PlaceKind {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecorderConfig {
-    /// Its public key: `sejf verify` prints it, and `recorder.pub` beside its receipts has it.
+    /// Its public key: `recorder.pub` beside its receipts has it.
     pub key: String,
     /// Its spool on this machine, to be watched; none where it sends.
     #[serde(default)]

@@ -242,7 +242,7 @@ async fn header_of(
     }
     let mut fault = |object: String, fault: String| faults.push(Fault { object, fault });
     if header.is_none() {
-        fault(file.header_object(id, start), "missing: `sejf vault scrub` mends it from a copy".into());
+        fault(file.header_object(id, start), "missing: `sejf scrub` mends it from a copy".into());
     }
     match sources.place.size(&file.body_object(id, start)).await? {
         Some(size) if size == file.body_bytes => {}
