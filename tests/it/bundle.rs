@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use sejf::archive::report::Language;
+use sejf::seal::identity::Identities;
+use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order};
+use sejf::shell::vault::home::Vault;
 use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
 
 use crate::support::{Bench, assert_success, sejf, text};
@@ -246,4 +250,34 @@ fn a_list_that_is_no_file_is_told_and_not_read() {
     }
     std::fs::rename(&elsewhere, &list).unwrap();
     assert!(check(&to, &made).faults.is_empty());
+}
+
+/// The log is damaged while the bundle is made, where only who writes it sees that.
+#[test]
+fn nothing_is_given_away_that_the_log_does_not_have() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    let vault = Vault::open(&made.home).unwrap();
+    let key = std::fs::read_to_string(made.bench.key()).unwrap();
+    let ring = vault.unlock(&[Identities::parse(&key).unwrap()]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let catalog = runtime.block_on(vault.catalog()).unwrap();
+    let (actor, places) = (vault.actor_of(&ring), vault.places().unwrap());
+    let exporter = Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime };
+    let damage = |plain: &mut dyn std::io::Read, mut file: std::fs::File| {
+        std::fs::write(made.home.join("log/receipts/recorder.pub"), "somebody else's\n")?;
+        std::io::copy(plain, &mut file).map(drop)
+    };
+    let order = Order {
+        ids: &made.ids,
+        to: &to,
+        receiver: "x",
+        reason: vault.reason("audit", "").unwrap(),
+        actor: &actor,
+        language: Language::English,
+        handing: Handing::Plain(&damage),
+    };
+    let refused = exporter.export(&order).unwrap_err();
+    assert!(matches!(refused, ExportError::Log(_)), "{refused}");
+    assert!(!to.exists(), "a bundle that nobody knows of");
 }
