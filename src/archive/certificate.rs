@@ -338,9 +338,13 @@ pub(crate) mod tests {
             let batches = batches((0..250).collect(), |_| files);
             assert_eq!(batches.iter().flatten().copied().collect::<Vec<_>>(), (0..250).collect::<Vec<_>>());
             let largest = batches.iter().map(Vec::len).max().unwrap();
-            assert!((1..=IDS_MAX).contains(&largest) && (files > 3 || largest == IDS_MAX), "{files}: {largest}");
+            assert!(
+                (1..=IDS_MAX).contains(&largest) && (files > 3 || largest == IDS_MAX),
+                "{files}: {largest}"
+            );
             let ids: Vec<_> = (0..largest).map(|_| RecordingId::from_bytes([0xff; 16])).collect();
-            let erased = ids.iter().map(|id| ErasedRecording { id: *id, sha256: vec![Digest::of(b""); files] });
+            let erased =
+                ids.iter().map(|id| ErasedRecording { id: *id, sha256: vec![Digest::of(b""); files] });
             let erased = Erased::Recordings(erased.collect());
             let bytes = serde_json::to_vec(&(erased, crate::archive::entry::Resource::of(&ids))).unwrap();
             assert!(bytes.len() < RECORDINGS_BYTES_MAX + 200, "{files}: {}", bytes.len());

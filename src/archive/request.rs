@@ -194,7 +194,11 @@ mod tests {
     fn a_grant_says_at_which_word_it_is() {
         let epoch = "calls-5y/2026-11".parse().unwrap();
         for text in ["", "T-17: x", &"ż".repeat(9_000)] {
-            let request = Request { number: 12_345, reason: Reason { text: text.into(), ..request().reason }, ..request() };
+            let request = Request {
+                number: 12_345,
+                reason: Reason { text: text.into(), ..request().reason },
+                ..request()
+            };
             let reason = request.because(&epoch);
             assert_eq!(number_in(&reason), Some(12_345), "{reason:?}");
             assert!(reason.text.len() < NOTE_BYTES_MAX + 64);

@@ -156,7 +156,9 @@ pub enum WhyKept {
     #[error("{0} of its recordings are there")]
     HasRecordings(u64),
     /// One that was taken in while the vault was locked.
-    #[error("a recording that began on {0} waits until the vault is unlocked and takes it in: it may be of this epoch")]
+    #[error(
+        "a recording that began on {0} waits until the vault is unlocked and takes it in: it may be of this epoch"
+    )]
     HasStaged(Stamp),
 }
 

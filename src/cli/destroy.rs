@@ -13,9 +13,7 @@ use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::shell::clock;
 use crate::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, preview};
 use crate::shell::vault::home::Vault;
-use crate::shell::vault::matters::{
-    Matters, Speaker, catch_up, clock_trust, known_scope, look_at_clock,
-};
+use crate::shell::vault::matters::{Matters, Speaker, catch_up, clock_trust, known_scope, look_at_clock};
 
 /// Destroys recordings: when their time is over, one custodian has asked, and another has agreed or the cooling-off
 /// time is over. A hold beats everything.

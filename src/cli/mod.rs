@@ -205,7 +205,8 @@ mod tests {
             }
             if long.is_some() || short.is_some() {
                 let is_it = |option: &clap::Arg| {
-                    long.is_some_and(|long| option.get_long() == Some(long)) || (short.is_some() && option.get_short() == short)
+                    long.is_some_and(|long| option.get_long() == Some(long))
+                        || (short.is_some() && option.get_short() == short)
                 };
                 if !command.get_arguments().any(is_it) {
                     return Some(format!("`{}` has no {word}", command.get_name()));
@@ -229,7 +230,11 @@ mod tests {
         while let Some(next) = dirs.pop() {
             for path in std::fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
                 let is_ours = path.extension().is_some_and(|end| ends.iter().any(|one| end == *one));
-                if path.is_dir() { dirs.push(path) } else if is_ours { files.push(path) }
+                if path.is_dir() {
+                    dirs.push(path)
+                } else if is_ours {
+                    files.push(path)
+                }
             }
         }
         files
@@ -241,7 +246,10 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut files = files_below(&root.join("src"), &["rs"]);
         files.extend(files_below(&root.join("deploy"), &["md", "toml"]));
-        files.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "captures/README.md"].map(|name| root.join(name)));
+        files.extend(
+            ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "captures/README.md"]
+                .map(|name| root.join(name)),
+        );
         // Lines that go on in the next one: of texts in the sources, and of comments.
         let goes_on = Regex::new(r"\\\n\s*|\n\s*//[/!] ?").unwrap();
         let quoted = Regex::new(r"`(sejf [^`]+)`").unwrap();
@@ -253,7 +261,8 @@ mod tests {
             let text = if is_source { goes_on.replace_all(&text, " ").into_owned() } else { text };
             let mut commands: Vec<_> = quoted.captures_iter(&text).map(|found| found[1].to_owned()).collect();
             if !is_source {
-                commands.extend(typed.captures_iter(&text.replace("\\\n", " ")).map(|found| found[1].to_owned()));
+                commands
+                    .extend(typed.captures_iter(&text.replace("\\\n", " ")).map(|found| found[1].to_owned()));
             }
             named += commands.len();
             let of_file = commands.iter().filter_map(|named| Some((named, fault_of(named)?)));
@@ -265,10 +274,18 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_there_is_seen() {
-        for named in ["sejf vault scrub", "sejf destroy list --jsn", "sejf open x -q", "sejf vault keys reapir HOME"] {
+        for named in
+            ["sejf vault scrub", "sejf destroy list --jsn", "sejf open x -q", "sejf vault keys reapir HOME"]
+        {
             assert!(fault_of(named).is_some(), "{named}");
         }
-        for named in ["sejf ls | head -q", "sejf vault …", "sejf call ID", "sejf destroy plan HOME --at=now # --x", "sejf --version"] {
+        for named in [
+            "sejf ls | head -q",
+            "sejf vault …",
+            "sejf call ID",
+            "sejf destroy plan HOME --at=now # --x",
+            "sejf --version",
+        ] {
             assert_eq!(fault_of(named), None, "{named}");
         }
     }

@@ -281,13 +281,16 @@ mod tests {
     fn a_part_is_read_by_itself_and_proved() {
         for size in [1, 255, 256, 257, 700, 1_024, 66_000] {
             let files = written(size, 1_000);
-            let checkpoint = read_checkpoint(&|path| files.get(path).cloned(), signer().verify_key()).unwrap();
+            let checkpoint =
+                read_checkpoint(&|path| files.get(path).cloned(), signer().verify_key()).unwrap();
             let reads = std::cell::RefCell::new(Vec::new());
             let read = |path: &str| {
                 reads.borrow_mut().push(path.to_owned());
                 files.get(path).cloned()
             };
-            for (from, count) in [(0, 1), (0, size), (size - 1, 9), (size / 2, 300), (size / 3, 1), (size, 1), (9, 0)] {
+            for (from, count) in
+                [(0, 1), (0, size), (size - 1, 9), (size / 2, 300), (size / 3, 1), (size, 1), (9, 0)]
+            {
                 reads.borrow_mut().clear();
                 let part = read_range(&read, &checkpoint, from, count).unwrap();
                 let wanted: Vec<_> = (from..size.min(from + count)).map(entry).collect();
@@ -308,7 +311,8 @@ mod tests {
             let mut changed = files.clone();
             changed.get_mut(path).unwrap()[0] ^= 1;
             // Nor the first bundle, the last one, or the hashes of what is read.
-            let is_needed = ["tile/entries/001", "tile/1/000.p/2", "tile/0/002.p/188"].contains(&path.as_str());
+            let is_needed =
+                ["tile/entries/001", "tile/1/000.p/2", "tile/0/002.p/188"].contains(&path.as_str());
             assert_eq!(part(&changed).is_err(), is_needed, "{path}");
             changed.remove(path);
             assert_eq!(part(&changed).is_err(), is_needed, "{path}");

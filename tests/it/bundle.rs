@@ -217,7 +217,8 @@ fn a_place_that_is_away_is_left_out() {
     let (dir, program) = (made.bench.path("medium"), made.bench.path("program"));
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(&program, "x").unwrap();
-    let args = ["media", "write", text(&made.home), text(&dir), "--label", "x", "--reason", "audit", "--program"];
+    let args =
+        ["media", "write", text(&made.home), text(&dir), "--label", "x", "--reason", "audit", "--program"];
     assert_success(&sejf(&[&args[..], &[text(&program)]].concat()));
     // Where no place has it, the first one's fault is told.
     let store = made.bench.path("store");

@@ -259,7 +259,8 @@ fn lengths_that_cannot_be_are_refused() {
     let signer = Signer::from_seed("stranger", &[5; 32]).unwrap();
     let (hash, slices) = (Digest::of(b""), Digest::of(&[b'x'; 32]));
     for (lengths, is_signed) in [([1 << 59, 1], true), ([u64::MAX, 2], false), ([1 << 60, 1], false)] {
-        let list = format!("{hash}  {}  a\n{hash}  {}  b\n{slices}  32  parity/slices\n", lengths[0], lengths[1]);
+        let list =
+            format!("{hash}  {}  a\n{hash}  {}  b\n{slices}  32  parity/slices\n", lengths[0], lengths[1]);
         let statement = Statement {
             kind: "medium".into(),
             id: "1".into(),
@@ -294,7 +295,8 @@ fn a_copy_that_cannot_be_read_is_not_called_changed() {
     let (dir, program) = (made.bench.path("medium"), made.bench.path("program"));
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(&program, "x").unwrap();
-    let args = ["media", "write", text(&made.home), text(&dir), "--label", "x", "--reason", "audit", "--program"];
+    let args =
+        ["media", "write", text(&made.home), text(&dir), "--label", "x", "--reason", "audit", "--program"];
     let write = || {
         let output = sejf(&[&args[..], &[text(&program)]].concat());
         assert_eq!(output.status.code(), Some(2));

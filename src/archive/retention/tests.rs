@@ -298,7 +298,13 @@ fn plain() -> Case {
 /// Agreed once, an erasure does not go on and on.
 #[test]
 fn an_early_erasure_is_of_calls_that_were_over_when_it_says() {
-    let early = Case { early: true, what: What::Erasure, now: plain().start + 90 * DAY, asked: plain().end, ..plain() };
+    let early = Case {
+        early: true,
+        what: What::Erasure,
+        now: plain().start + 90 * DAY,
+        asked: plain().end,
+        ..plain()
+    };
     let agreed = Some((true, early.asked));
     let of = |due_by| planned(&Case { due_by, agreed, ..early });
     assert_eq!(of(None).unwrap().since(), None);

@@ -134,7 +134,9 @@ pub enum VaultError {
         codes: String,
     },
     /// Longer than entries of the log have room for.
-    #[error("the note has {bytes} bytes, and it is at most {NOTE_BYTES_MAX}: say where more of it is written")]
+    #[error(
+        "the note has {bytes} bytes, and it is at most {NOTE_BYTES_MAX}: say where more of it is written"
+    )]
     NoteTooLong {
         /// How long it is.
         bytes: usize,

@@ -122,7 +122,9 @@ pub enum KeyFault {
     #[error("recording {0} has an envelope already: what is under it would be lost")]
     HasEnvelope(RecordingId),
     /// An epoch's key is needed.
-    #[error("the key of epoch {epoch} is kept: {count} envelopes are under it, as of recordings that have come meanwhile")]
+    #[error(
+        "the key of epoch {epoch} is kept: {count} envelopes are under it, as of recordings that have come meanwhile"
+    )]
     InUse {
         /// Which epoch.
         epoch: Epoch,

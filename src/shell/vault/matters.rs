@@ -201,7 +201,7 @@ pub async fn known_scope(vault: &Vault, catalog: &Catalog, scope: Scope) -> Resu
     let Some(named) = scope.recorder.clone() else { return Ok(scope) };
     let mut recorders: BTreeSet<_> = catalog.recorders().await?.into_iter().collect();
     recorders.extend(vault.config.recorders.iter().map(|recorder| recorder.key.trim().to_owned()));
-    let is_named = |key: &&String| **key == named || key.split('+').next() == Some(&named);
+    let is_named = |key: &&String| **key == named || key.split('+').next() == Some(named.as_str());
     let mut fitting = recorders.iter().filter(is_named);
     let recorder = match (fitting.next(), fitting.next()) {
         (Some(recorder), None) => recorder.clone(),

@@ -103,7 +103,8 @@ impl<'a> StoredFile<'a> {
         let end = self.bytes.min(self.at + BLOCK_BYTES);
         let block = self.runtime.block_on(self.place.get(&self.object, Some(self.at..end)))?;
         let (place, object) = (self.place.name().to_owned(), self.object.clone());
-        let block = block.ok_or_else(|| CopyFault::Missing { place: place.clone(), object: object.clone() })?;
+        let block =
+            block.ok_or_else(|| CopyFault::Missing { place: place.clone(), object: object.clone() })?;
         if block.len() as u64 != end - self.at {
             return Err(CopyFault::Changed { place, object });
         }

@@ -119,7 +119,8 @@ impl Destroyer<'_> {
                 None if name == RECEIVED => {
                     let left = remove_received(&folders, std::slice::from_ref(&record));
                     // With the key of its epoch gone, a file as it came opens no more than an object does.
-                    let epoch = record.epoch().map(|epoch| self.vault.keys.is_destroyed(&epoch)).transpose()?;
+                    let epoch =
+                        record.epoch().map(|epoch| self.vault.keys.is_destroyed(&epoch)).transpose()?;
                     left.is_none() || epoch == Some(true)
                 }
                 None => false,

@@ -445,7 +445,11 @@ impl Run {
     pub(in crate::shell) fn slice(&self, layout: Layout, slice: u64) -> Option<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(layout.slice_bytes).ok()?];
         for (nth, offset, at, length) in self.pieces(layout, slice) {
-            self.medium.file(&self.files[nth].1).ok()?.read_exact_at(&mut bytes[at..at + length], offset).ok()?;
+            self.medium
+                .file(&self.files[nth].1)
+                .ok()?
+                .read_exact_at(&mut bytes[at..at + length], offset)
+                .ok()?;
         }
         Some(bytes)
     }

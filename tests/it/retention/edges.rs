@@ -13,7 +13,8 @@ use super::*;
 fn configure_spool(bench: &Bench) -> PathBuf {
     let (path, spool) = (bench.home().join("vault.toml"), bench.path("spool"));
     let config = std::fs::read_to_string(&path).expect("configuration");
-    std::fs::write(path, format!("{config}\n[[recorder]]\nkey = \"recorder\"\nspool = {spool:?}\n")).expect("configuration");
+    std::fs::write(path, format!("{config}\n[[recorder]]\nkey = \"recorder\"\nspool = {spool:?}\n"))
+        .expect("configuration");
     spool
 }
 
@@ -22,7 +23,8 @@ fn whatever_stays_is_certified_and_tried_again() {
     let bench = Bench::with_files(&[(OLD, 110)], 12);
     let spool = configure_spool(&bench);
     // A folder in a file's place: nobody unlinks that, whoever runs the test.
-    let names = || bench.records.iter().flat_map(|record| &record.receipt.files).map(|file| spool.join(&file.name));
+    let names =
+        || bench.records.iter().flat_map(|record| &record.receipt.files).map(|file| spool.join(&file.name));
     names().for_each(|path| std::fs::create_dir_all(path).expect("folder"));
     let (vault, ring) = bench.unlock();
     bench.agree(&vault, &scope(&bench.ids(0..110)));
@@ -36,8 +38,14 @@ fn whatever_stays_is_certified_and_tried_again() {
     }
     drop((vault, ring));
     let run = bench.sejf(&["destroy", "run"], &["ewa", "jan"]);
-    assert!(run.status.code() == Some(1) && said(&run).contains("110 have files as they came"), "{}", said(&run));
-    names().for_each(|path| std::fs::remove_dir(&path).and_then(|()| std::fs::write(path, "x")).expect("a file"));
+    assert!(
+        run.status.code() == Some(1) && said(&run).contains("110 have files as they came"),
+        "{}",
+        said(&run)
+    );
+    names().for_each(|path| {
+        std::fs::remove_dir(&path).and_then(|()| std::fs::write(path, "x")).expect("a file")
+    });
     assert_success(&bench.sejf(&["destroy", "run"], &["ewa", "jan"]));
     assert_eq!(files(&spool), Vec::<PathBuf>::new());
 }
@@ -163,7 +171,10 @@ fn a_key_that_is_gone_is_certified_whatever_was_said_since() {
     });
     drop((vault, ring));
     let (vault, ring) = bench.unlock();
-    assert_eq!(bench.destroy(&vault, &ring, &|_| true).expect("destroyed"), Done { epochs: 1, ..Done::default() });
+    assert_eq!(
+        bench.destroy(&vault, &ring, &|_| true).expect("destroyed"),
+        Done { epochs: 1, ..Done::default() }
+    );
     let certificates = bench.certificates(&vault);
     assert_eq!(certificates.len(), 2);
     assert!(certificates.iter().all(|(_, one)| one.authority.request == number));
@@ -318,7 +329,11 @@ fn copies_of_a_place_that_is_away_are_removed_when_it_is_back() {
         std::fs::rename(&away, &store).expect("renamed");
         assert_success(&run());
         let names: String = files(&store).iter().map(|path| path.display().to_string()).collect();
-        assert_eq!(names.matches(".body").count() + names.matches(".hdr").count(), 2, "of the third: {names}");
+        assert_eq!(
+            names.matches(".body").count() + names.matches(".hdr").count(),
+            2,
+            "of the third: {names}"
+        );
     }
 }
 

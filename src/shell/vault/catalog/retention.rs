@@ -89,9 +89,11 @@ impl Catalog {
         let parts = if ids.is_empty() { vec![&ids[..]] } else { ids.chunks(ROWS_MAX).collect() };
         let mut count = 0;
         for ids in parts {
-            let mut wheres = vec!["r.phase <> 'destroyed' AND r.start_ns >= $1 AND r.start_ns < $2".to_owned()];
+            let mut wheres =
+                vec!["r.phase <> 'destroyed' AND r.start_ns >= $1 AND r.start_ns < $2".to_owned()];
             let mut texts = Vec::new();
-            let texts_of = [(class.as_ref().map(ToString::to_string), "e.class"), (recorder.clone(), "c.key")];
+            let texts_of =
+                [(class.as_ref().map(ToString::to_string), "e.class"), (recorder.clone(), "c.key")];
             for (text, column) in texts_of {
                 if let Some(text) = text {
                     texts.push(text);
