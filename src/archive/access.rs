@@ -119,7 +119,7 @@ impl Actor {
 pub struct Reason {
     /// One of the configured codes: `complaint`, `court-order`, `retention`.
     pub code: String,
-    /// Free text, or a ticket.
+    /// Free text, or a ticket; at most [`NOTE_BYTES_MAX`].
     pub text: String,
 }
 
@@ -271,6 +271,8 @@ fn rule(action: Action) -> Rule {
 
 /// How long a second factor counts.
 pub const SECOND_FACTOR_MINUTES: u64 = 5;
+/// Bytes of a reason's text: it stands in the log with all that is done because of it.
+pub const NOTE_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::access::Reason;
+use crate::archive::access::{NOTE_BYTES_MAX, Reason};
+use crate::archive::entry::IDS_MAX;
 use crate::archive::record::{Digest, RecordingId};
-use crate::archive::request::{Agreement, What};
+use crate::archive::request::{Agreement, Request, What};
 use crate::base::time::Stamp;
 
 /// A certificate.
@@ -84,8 +85,64 @@ pub struct Authority {
     pub agreed: Option<Agreement>,
     /// What it rests on.
     pub what: What,
-    /// Why.
+    /// Why; cut where it is long, for the request's own entry has it.
     pub reason: Reason,
+}
+
+impl Authority {
+    /// Of a request.
+    pub fn of(request: &Request) -> Self {
+        let Reason { code, text } = &request.reason;
+        Self {
+            request: request.number,
+            asked_by: request.by.to_string(),
+            asked_at: request.at,
+            agreed: request.agreed.clone(),
+            what: request.what,
+            reason: Reason { code: code.clone(), text: cut(text, NOTE_BYTES_MAX) },
+        }
+    }
+}
+
+/// Puts what is to be erased into batches whose certificates are entries of the log: each names its recordings twice,
+/// and all of their files. `files` says how many one has.
+pub fn batches<T>(all: Vec<T>, files: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut batches: Vec<Vec<T>> = Vec::new();
+    let mut bytes = 0;
+    for one in all {
+        let more = RECORDING_BYTES + files(&one) * FILE_BYTES;
+        let fits = |batch: &&mut Vec<T>| batch.len() < IDS_MAX && bytes + more <= RECORDINGS_BYTES_MAX;
+        match batches.last_mut().filter(fits) {
+            Some(batch) => {
+                batch.push(one);
+                bytes += more;
+            }
+            None => {
+                batches.push(vec![one]);
+                bytes = more;
+            }
+        }
+    }
+    batches
+}
+
+/// Lines of a certificate that somebody else makes, cut to what it has room for.
+pub fn few(lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(LINES_MAX);
+    let mut few: Vec<_> = lines.into_iter().take(LINES_MAX).map(|line| cut(&line, LINE_BYTES_MAX)).collect();
+    if more > 0 {
+        few.push(format!("and {more} more"));
+    }
+    few
+}
+
+/// A text that is no longer than so many bytes, and says where it was cut.
+pub fn cut(text: &str, bytes: usize) -> String {
+    if text.len() <= bytes {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(bytes.saturating_sub(ELLIPSIS.len()));
+    format!("{}{ELLIPSIS}", &text[..end])
 }
 
 /// What became of the copies in a place.
@@ -218,6 +275,16 @@ pub const METHOD: &str = "Purge";
 pub const TECHNIQUE: &str = "Cryptographic Erase (CE)";
 /// The standard.
 pub const STANDARD: &str = "NIST SP 800-88 Rev. 2";
+/// Bytes of an entry that recordings take at most, but for one alone; the rest is for who, why, and what is left.
+const RECORDINGS_BYTES_MAX: usize = 40 * 1024;
+/// An id in the entry's resource, and once more with the names of fields.
+const RECORDING_BYTES: usize = 39 + 58;
+/// A hash in hexadecimal, with quotes and comma.
+const FILE_BYTES: usize = 67;
+/// Lines of [`few`].
+const LINES_MAX: usize = 16;
+const LINE_BYTES_MAX: usize = 200;
+const ELLIPSIS: &str = "…";
 const TITLE: &str = "sejf certificate of destruction, NIST SP 800-88 Rev. 2";
 const HTML_HEAD: &str = "<!doctype html>\n<meta charset=\"utf-8\">\n<title>Certificate of destruction</title>\n\
     <style>body{font:14px sans-serif;max-width:60em;margin:2em auto}th{text-align:left;vertical-align:top;\
@@ -263,6 +330,37 @@ pub(crate) mod tests {
             media: vec!["M-3".into()],
             remains: vec!["copies on M-3, unreadable".into()],
         }
+    }
+
+    #[test]
+    fn batches_have_room_in_an_entry_however_many_files_there_are() {
+        for files in [0, 1, 3, 12, 64] {
+            let batches = batches((0..250).collect(), |_| files);
+            assert_eq!(batches.iter().flatten().copied().collect::<Vec<_>>(), (0..250).collect::<Vec<_>>());
+            let largest = batches.iter().map(Vec::len).max().unwrap();
+            assert!(
+                (1..=IDS_MAX).contains(&largest) && (files > 3 || largest == IDS_MAX),
+                "{files}: {largest}"
+            );
+            let ids: Vec<_> = (0..largest).map(|_| RecordingId::from_bytes([0xff; 16])).collect();
+            let erased =
+                ids.iter().map(|id| ErasedRecording { id: *id, sha256: vec![Digest::of(b""); files] });
+            let erased = Erased::Recordings(erased.collect());
+            let bytes = serde_json::to_vec(&(erased, crate::archive::entry::Resource::of(&ids))).unwrap();
+            assert!(bytes.len() < RECORDINGS_BYTES_MAX + 200, "{files}: {}", bytes.len());
+        }
+        // One alone may have more: its receipt is an entry of a log too, and has its hashes in it.
+        assert_eq!(batches(vec![1, 2], |_| 900).len(), 2);
+    }
+
+    #[test]
+    fn texts_are_cut_between_characters() {
+        assert_eq!(cut("żółw", 7), "żółw");
+        assert_eq!(cut("żółw", 6), "ż…");
+        assert_eq!(cut(&"ż".repeat(9_000), NOTE_BYTES_MAX).len(), NOTE_BYTES_MAX - 1);
+        let lines = few(vec!["x".repeat(999); 40]);
+        assert!(lines.len() == LINES_MAX + 1 && lines.iter().all(|line| line.len() <= LINE_BYTES_MAX));
+        assert_eq!(lines.last().unwrap(), "and 24 more");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Whether the clock may be believed: what is destroyed by a wrong one does not come back.
 //!
-//! A clock is compared with one that only goes forward and nobody sets, from the last time both were read, and with
-//! the newest entry of the log. Over a restart only one bound is left: it was off for longer than nothing.
+//! A clock is compared with one that only goes forward and nobody sets, from the first time that both were read since
+//! the machine started, and with the newest entry of the log. Over a restart only one bound is left: it was off for
+//! longer than nothing.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub struct Reading {
 /// What is known of an earlier time.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Past {
-    /// When both clocks were last read, and believed.
+    /// When both clocks were first read since a start, and believed: see [`to_keep`].
     pub believed: Option<Reading>,
     /// Time of the newest entry in the log.
     pub newest_entry: Option<Stamp>,
@@ -101,6 +102,13 @@ pub fn trust(now: &Reading, past: &Past) -> ClockTrust {
     ClockTrust::Trusted
 }
 
+/// The reading to hold later ones against, where a believed one is another than is known. Of one start the first stays:
+/// else a clock could go as far as one likes, in steps that are each small enough.
+pub fn to_keep(now: &Reading, believed: Option<&Reading>) -> Option<Reading> {
+    let is_known = believed.is_some_and(|believed| believed.boot == now.boot);
+    (!is_known).then(|| now.clone())
+}
+
 /// How far a clock may be from where it should be.
 pub const JUMP_MAX: Duration = Duration::from_secs(86_400);
 /// Processes of one vault read the clock before they wait for each other, and time services set it by a little.
@@ -141,6 +149,24 @@ mod tests {
         ] {
             assert_eq!(is_trusted(&reading(wall, 500 + passed, "a"), &past), trusted, "{passed} {wall}");
         }
+    }
+
+    #[test]
+    fn many_small_steps_are_one_large_one() {
+        let (start, step) = (10_000 * DAY, DAY - 3_600);
+        let mut past = past(None, start - 9);
+        let mut believed = Vec::new();
+        for number in 0..5 {
+            let now = reading(start + number * step, 500 + number, "a");
+            let is_believed = is_trusted(&now, &past);
+            believed.push(is_believed);
+            if is_believed {
+                past.believed = to_keep(&now, past.believed.as_ref()).or(past.believed);
+            }
+        }
+        assert_eq!(believed, [true, true, false, false, false]);
+        let restarted = reading(start + 9, 5, "b");
+        assert_eq!(to_keep(&restarted, past.believed.as_ref()), Some(restarted));
     }
 
     #[test]

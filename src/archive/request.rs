@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::access::Reason;
+use crate::archive::access::{NOTE_BYTES_MAX, Reason};
+use crate::archive::certificate::cut;
 use crate::archive::class::{Approval, COOLING_OFF_DAYS};
 use crate::archive::custody::CustodianName;
+use crate::archive::epoch::Epoch;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
 
@@ -32,7 +34,8 @@ pub struct Request {
     pub scope: Scope,
     /// When they may go.
     pub what: What,
-    /// Only recordings that may go by then; with none, also those that come to it later.
+    /// Only recordings that may go by then, and of an erasure before its time, that have ended by then; with none, also
+    /// those that come to it later.
     pub due_by: Option<Stamp>,
     /// Why.
     pub reason: Reason,
@@ -126,6 +129,12 @@ impl Request {
         }
     }
 
+    /// The reason of what is done at its word: what a grant says of it, read by [`number_in`].
+    pub fn because(&self, epoch: &Epoch) -> Reason {
+        let text = format!("{AT_WORD}{} of {epoch}: {}", self.number, cut(&self.reason.text, NOTE_BYTES_MAX));
+        Reason { code: self.reason.code.clone(), text: text.trim_end_matches([':', ' ']).to_owned() }
+    }
+
     /// How far it has come by `now`, for a class that takes `approval`.
     pub fn standing(&self, approval: Approval, now: Stamp) -> Standing {
         if self.withdrawn.is_some() {
@@ -145,6 +154,13 @@ impl Request {
     }
 }
 
+/// The number of the request at whose word something was granted; nothing where it was at nobody's.
+pub fn number_in(reason: &Reason) -> Option<u64> {
+    reason.text.strip_prefix(AT_WORD)?.split(' ').next()?.parse().ok()
+}
+
+/// What the reason of a grant begins with.
+const AT_WORD: &str = "request ";
 const COOLING_OFF: Duration = Duration::from_secs(COOLING_OFF_DAYS as u64 * 86_400);
 
 #[cfg(test)]
@@ -172,6 +188,23 @@ mod tests {
             agreed: None,
             withdrawn: None,
         }
+    }
+
+    #[test]
+    fn a_grant_says_at_which_word_it_is() {
+        let epoch = "calls-5y/2026-11".parse().unwrap();
+        for text in ["", "T-17: x", &"ż".repeat(9_000)] {
+            let request = Request {
+                number: 12_345,
+                reason: Reason { text: text.into(), ..request().reason },
+                ..request()
+            };
+            let reason = request.because(&epoch);
+            assert_eq!(number_in(&reason), Some(12_345), "{reason:?}");
+            assert!(reason.text.len() < NOTE_BYTES_MAX + 64);
+        }
+        let other = Reason { code: "retention".into(), text: "calls-5y/2026-11: destroyed before".into() };
+        assert_eq!(number_in(&other), None);
     }
 
     #[test]

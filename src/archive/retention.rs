@@ -58,6 +58,15 @@ impl RetentionFacts {
     }
 }
 
+/// What is known of an epoch when its key is decided about.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct EpochFacts {
+    /// Recordings of it that are not destroyed.
+    pub left: u64,
+    /// When the oldest recording began whose class is not known yet: it may be of this one.
+    pub oldest_staged: Option<Stamp>,
+}
+
 /// What is to be done, and what is not.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -105,6 +114,9 @@ pub enum WhyKept {
     /// It has not been opened yet.
     #[error("its class is not known before the vault is unlocked and has taken it in")]
     Staged,
+    /// A call that was not recorded: there is nothing that its time could be over for.
+    #[error("nothing of it was recorded, there is only its receipt")]
+    NothingRecorded,
     /// There is nothing to destroy.
     #[error("it is destroyed already")]
     Destroyed,
@@ -143,6 +155,11 @@ pub enum WhyKept {
     /// Recordings of the epoch are there.
     #[error("{0} of its recordings are there")]
     HasRecordings(u64),
+    /// One that was taken in while the vault was locked.
+    #[error(
+        "a recording that began on {0} waits until the vault is unlocked and takes it in: it may be of this epoch"
+    )]
+    HasStaged(Stamp),
 }
 
 impl PlannedPurge {
@@ -245,8 +262,11 @@ impl<'a> Rules<'a> {
         if let ClockTrust::Doubted(doubt) = self.trust {
             return Err(WhyKept::Clock(doubt));
         }
-        let name = facts.class.as_ref().filter(|_| facts.phase == Phase::Archived);
-        let name = name.ok_or(WhyKept::Staged)?;
+        let name = match (&facts.class, facts.phase) {
+            (Some(name), Phase::Archived) => name,
+            (None, Phase::Archived) => return Err(WhyKept::NothingRecorded),
+            _ => return Err(WhyKept::Staged),
+        };
         let class = self.classes.get(name).ok_or_else(|| WhyKept::NoClass(name.clone()))?;
         let subject = Subject { id: facts.id, class: name, recorder: &facts.recorder, start: facts.start };
         if let Some(hold) = self.holds.covering(&subject).next() {
@@ -256,7 +276,9 @@ impl<'a> Rules<'a> {
         let mut waits = None;
         for request in self.requests.covering(&subject) {
             let Some(since) = dates.may_go(class, request.what) else { continue };
-            if since.is_some_and(|since| since > self.now || request.due_by.is_some_and(|by| since > by)) {
+            // What may always go may since it ended: a request with a date is of nothing that comes later.
+            let from = since.unwrap_or(facts.end.max(facts.start));
+            if since.is_some_and(|since| since > self.now) || request.due_by.is_some_and(|by| from > by) {
                 continue;
             }
             match request.standing(class.destruction, self.now) {
@@ -278,26 +300,37 @@ impl<'a> Rules<'a> {
     }
 
     /// A recording whose destruction was granted and begun, and whose envelope is gone: whatever has been said since,
-    /// it is to be finished. Nothing where no request covers it.
-    pub fn finish(&self, facts: &RetentionFacts) -> Option<PlannedPurge> {
+    /// it is to be finished, at the word of `request`, which the grant names. Where that is not known, at that of one
+    /// that covers it; nothing where none does.
+    pub fn finish(&self, facts: &RetentionFacts, request: Option<u64>) -> Option<PlannedPurge> {
         let class = facts.class.as_ref()?;
         let subject = Subject { id: facts.id, class, recorder: &facts.recorder, start: facts.start };
-        let request = self.requests.covering(&subject).max_by_key(|request| {
+        let named = self.requests.all().find(|one| Some(one.number) == request);
+        let agreed = |request: &&Request| {
             let standing = self.classes.get(class).map(|class| request.standing(class.destruction, self.now));
             standing == Some(Standing::Agreed)
-        })?;
+        };
+        let request = named.or_else(|| self.requests.covering(&subject).max_by_key(agreed))?;
         let epoch = Epoch::of(class.clone(), facts.start);
         Some(PlannedPurge { id: facts.id, epoch, request: request.number, what: request.what, since: None })
     }
 
-    /// Decides about an epoch's key, of which `left` recordings are not destroyed. It goes when even a recording that
-    /// comes as late as can be would be due, and a request for the whole class says so.
-    pub fn epoch(&self, epoch: &Epoch, left: u64) -> Result<PlannedEpoch, WhyKept> {
+    /// An epoch whose key is gone, at the word of `request`: whatever has been said since, it is to be certified.
+    pub fn finish_epoch(&self, epoch: &Epoch, request: u64) -> PlannedEpoch {
+        PlannedEpoch { epoch: epoch.clone(), request }
+    }
+
+    /// Decides about an epoch's key. It goes when nothing of it is left, when even a recording that comes as late as
+    /// can be would be due, and a request for the whole class says so.
+    pub fn epoch(&self, epoch: &Epoch, facts: &EpochFacts) -> Result<PlannedEpoch, WhyKept> {
         if let ClockTrust::Doubted(doubt) = self.trust {
             return Err(WhyKept::Clock(doubt));
         }
-        if left > 0 {
-            return Err(WhyKept::HasRecordings(left));
+        if facts.left > 0 {
+            return Err(WhyKept::HasRecordings(facts.left));
+        }
+        if let Some(began) = facts.oldest_staged.filter(|began| *began < epoch.month.next().start()) {
+            return Err(WhyKept::HasStaged(began));
         }
         let class = self.classes.get(&epoch.class).ok_or_else(|| WhyKept::NoClass(epoch.class.clone()))?;
         if let Some(hold) = self.holds.all().find(|hold| hold.scope.may_cover(epoch)) {

@@ -18,7 +18,7 @@ pub struct Scope {
     /// Of this class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<ClassName>,
-    /// Of this recorder, by the name of its log.
+    /// Of this recorder: its whole public key, as recordings have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorder: Option<String>,
     /// Begun then or later.

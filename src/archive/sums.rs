@@ -88,14 +88,22 @@ impl Sums {
         })
     }
 
-    /// Reads what [`Sums::to_manifest`] wrote.
+    /// Reads what [`Sums::to_manifest`] wrote. All files together are no longer than [`BYTES_MAX`].
     pub fn from_manifest(text: &str) -> Result<Self, SumsError> {
-        Self::parse(text, &|line| {
+        let sums = Self::parse(text, &|line| {
             let (sha256, rest) = line.split_once("  ")?;
             let (bytes, path) = rest.split_once("  ")?;
             let number: u64 = bytes.parse().ok().filter(|number: &u64| number.to_string() == bytes)?;
             Some((path, Sum { sha256: digest(sha256)?, bytes: Some(number) }))
-        })
+        })?;
+        let mut all = 0_u64;
+        for (line, sum) in (1..).zip(sums.0.values()) {
+            all = all.saturating_add(sum.bytes.unwrap_or_default());
+            if all > BYTES_MAX {
+                return Err(SumsError { line });
+            }
+        }
+        Ok(sums)
     }
 
     fn parse<'a>(text: &'a str, read: &dyn Fn(&'a str) -> Option<(&'a str, Sum)>) -> Result<Self, SumsError> {
@@ -154,6 +162,8 @@ fn digest(text: &str) -> Option<Digest> {
     (digest.to_string() == text).then_some(digest)
 }
 
+/// Bytes of all files of a list that has their lengths: nothing that is reckoned from it overflows.
+pub const BYTES_MAX: u64 = 1 << 60;
 const PATH_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
@@ -179,6 +189,12 @@ mod tests {
         assert_eq!(Sums::from_sums(&format!("{hash}  a\n{hash}  a\n")), Err(SumsError { line: 2 }));
         assert_eq!(Sums::from_sums(&hash.to_string().to_uppercase()), Err(SumsError { line: 1 }));
         assert!(Sums::from_manifest(&format!("{hash}  007  a\n")).is_err());
+        let half = BYTES_MAX / 2;
+        assert!(Sums::from_manifest(&format!("{hash}  {half}  a\n{hash}  {half}  b\n")).is_ok());
+        for (a, b) in [(half, half + 1), (u64::MAX, u64::MAX)] {
+            let list = format!("{hash}  {a}  a\n{hash}  {b}  b\n");
+            assert!(Sums::from_manifest(&list).is_err(), "{list}");
+        }
     }
 
     #[test]

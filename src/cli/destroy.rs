@@ -7,13 +7,13 @@ use crate::archive::clock::ClockTrust;
 use crate::archive::request::{Request, What};
 use crate::archive::retention::Kept;
 use crate::base::time::Stamp;
-use crate::cli::scope::{ScopeArgs, block_on, second, time, words};
+use crate::cli::scope::{ScopeArgs, block_on, covered, second, time, words};
 use crate::cli::text::{clean, columns, grouped, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::shell::clock;
 use crate::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, preview};
 use crate::shell::vault::home::Vault;
-use crate::shell::vault::matters::{Matters, Speaker, catch_up, clock_trust};
+use crate::shell::vault::matters::{Matters, Speaker, catch_up, clock_trust, known_scope, look_at_clock};
 
 /// Destroys recordings: when their time is over, one custodian has asked, and another has agreed or the cooling-off
 /// time is over. A hold beats everything.
@@ -105,7 +105,7 @@ struct PlanArgs {
 
 /// Destroys what may go now. Takes the keys of as many custodians as unlocking does.
 ///
-/// Exit code: 0 all of it, 1 some objects could not be removed (nobody opens them), or a hold came in between.
+/// Exit code: 0 all of it, 1 some objects or files could not be removed, or a hold came in between.
 #[derive(Debug, clap::Args)]
 struct RunArgs {
     #[command(flatten)]
@@ -144,13 +144,18 @@ fn ask(args: &AskArgs) -> anyhow::Result<ExitCode> {
         _ => What::Due,
     };
     let due_by = (!args.standing).then(|| args.due_by.unwrap_or(speaker.now));
-    let number = block_on(async {
+    let (number, scope, count) = block_on(async {
         let catalog = vault.catalog().await?;
-        Ok(speaker.ask_destruction(&vault, &catalog, &scope, what, due_by).await?)
+        let scope = known_scope(&vault, &catalog, scope).await?;
+        let number = speaker.ask_destruction(&vault, &catalog, &scope, what, due_by).await?;
+        let count = catalog.count_covered(&scope).await?;
+        Ok((number, scope, count))
     })?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "Request {number}: {}.", clean(&words(&scope)))?;
-    writeln!(out, "Another custodian agrees with `sejf destroy approve --request {number}`.")?;
+    writeln!(out, "Request {number}: {}; {}.", clean(&words(&scope)), covered(count))?;
+    let home = vault.home.display().to_string();
+    let approve = format!("sejf destroy approve {home} --request {number} --reason CODE -i KEY");
+    writeln!(out, "Another custodian agrees with `{}`.", clean(&approve))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -234,7 +239,7 @@ fn plan(args: &PlanArgs) -> anyhow::Result<ExitCode> {
         let newest = catch_up(&vault, &catalog).await?.newest;
         let (now, trust) = match args.at {
             Some(at) => (at, ClockTrust::Trusted),
-            None => (clock::now(), clock_trust(&vault, newest)?),
+            None => (clock::now(), look_at_clock(&vault, newest)?),
         };
         let mut each = |kept: &Kept| {
             use crate::archive::retention::WhyKept::{AwaitsApproval, Unasked};
@@ -268,7 +273,7 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let vault = args.home.open()?;
     let ring = args.custodians.unlock(&vault)?;
     let actor = vault.actor_of(&ring);
-    let places = vault.places()?;
+    let places = vault.places_if_there()?;
     let done = block_on(async {
         let catalog = vault.catalog().await?;
         let newest = catch_up(&vault, &catalog).await?.newest;
@@ -287,7 +292,7 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
         catalog.close().await;
         Ok(done)
     })?;
-    let Done { recordings, finished, epochs, again, left, spared } = done;
+    let Done { recordings, finished, epochs, again, left, received, spared } = done;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{} recordings and the keys of {epochs} epochs are destroyed.", grouped(recordings))?;
     if recordings + epochs > 0 {
@@ -297,11 +302,12 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
         (finished, "of them had been begun by an earlier run"),
         (again, "had been destroyed before and came back from an older state: destroyed again"),
         (left, "have objects left in places that lock them or were not reached; nobody opens them"),
+        (received, "have files as they came that could not be removed: the keys of their epochs open those"),
         (spared, "are kept after all: a hold or something else came in between; run it again"),
     ] {
         if count > 0 {
             writeln!(out, "{} {words}.", grouped(count))?;
         }
     }
-    Ok(ExitCode::from(u8::from(left + spared > 0)))
+    Ok(ExitCode::from(u8::from(left + received + spared > 0)))
 }

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::archive::hold::HoldName;
-use crate::cli::scope::{ScopeArgs, block_on, second, words};
+use crate::cli::scope::{ScopeArgs, block_on, covered, second, words};
 use crate::cli::text::{clean, columns, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
-use crate::shell::vault::matters::{Matters, Speaker};
+use crate::shell::vault::matters::{Matters, Speaker, known_scope};
 
 /// Legal holds: what one covers is not destroyed, whatever else is said.
 #[derive(Debug, clap::Args)]
@@ -80,11 +80,15 @@ fn add(args: &AddArgs) -> anyhow::Result<ExitCode> {
         "say which recordings, or --all: --recording, --recordings-file, --class, --recorder, --from, --to"
     );
     let speaker = Speaker::here(&vault, Vec::new(), args.reason.load(&vault)?);
-    block_on(async {
+    let (scope, count) = block_on(async {
         let catalog = vault.catalog().await?;
-        Ok(speaker.hold(&vault, &catalog, &args.name, &scope).await?)
+        let scope = known_scope(&vault, &catalog, scope).await?;
+        speaker.hold(&vault, &catalog, &args.name, &scope).await?;
+        let count = catalog.count_covered(&scope).await?;
+        Ok((scope, count))
     })?;
-    writeln!(std::io::stdout(), "Hold {}: {} are kept.", args.name, clean(&words(&scope)))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Hold {}: kept is {}; {}.", args.name, clean(&words(&scope)), covered(count))?;
     Ok(ExitCode::SUCCESS)
 }
 

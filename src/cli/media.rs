@@ -84,7 +84,8 @@ struct VerifyArgs {
     /// The archive's public key (`name+hash+key`), known from elsewhere than the medium.
     #[arg(long, value_name = "KEY")]
     vault: Option<String>,
-    /// Home of the vault: also write into its register what was found.
+    /// Home of the vault: also write into its register what was found. One of its own media that the register does not
+    /// know, as after the catalog was lost, is put there.
     #[arg(long, value_name = "HOME")]
     register: Option<PathBuf>,
     /// Print one JSON object.
@@ -162,7 +163,7 @@ impl Desk {
     }
 
     fn writer(&self, reads: bool) -> anyhow::Result<MediaWriter<'_>> {
-        let places = if reads { self.vault.places()? } else { Vec::new() };
+        let places = if reads { self.vault.places_if_there()? } else { Vec::new() };
         Ok(MediaWriter { vault: &self.vault, catalog: &self.catalog, places, runtime: &self.runtime })
     }
 }
@@ -219,7 +220,14 @@ fn check(args: &VerifyArgs, mends: bool) -> anyhow::Result<ExitCode> {
         let actor = desk.vault.actor(&[]);
         let reason = Reason { code: "audit".into(), text: "check of the medium".into() };
         let what = if is_whole { "verified" } else { "damaged" };
-        desk.writer(false)?.note(&report.id, what, ("", ""), &actor, &reason)?;
+        let writer = desk.writer(false)?;
+        if let Some(medium) = &report.medium
+            && writer.learn(medium)?
+            && !args.json
+        {
+            writeln!(out, "the register did not know it, and does now")?;
+        }
+        writer.note(&report.id, what, ("", ""), &actor, &reason)?;
     }
     Ok(ExitCode::from(u8::from(!is_whole)))
 }

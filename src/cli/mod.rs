@@ -176,10 +176,117 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use clap::CommandFactory;
+    use regex::Regex;
 
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    /// What is wrong with a command as a text names it: words as far as they are those of commands, and options.
+    fn fault_of(named: &str) -> Option<String> {
+        let mut command = super::Cli::command();
+        command.build();
+        for word in named.split_whitespace().skip(1) {
+            let word = word.trim_matches(|letter: char| "`,.:;()'\"".contains(letter));
+            if word.starts_with(['|', '>', '#', '&']) {
+                return None;
+            } else if word.is_empty() {
+                continue;
+            }
+            let (mut long, mut short) = (None, None);
+            if let Some(name) = word.strip_prefix("--") {
+                long = name.split(['=', '/']).next().filter(|name| !name.is_empty());
+            } else if let Some(name) = word.strip_prefix('-') {
+                short = name.chars().next();
+            }
+            if long.is_some() || short.is_some() {
+                let is_it = |option: &clap::Arg| {
+                    long.is_some_and(|long| option.get_long() == Some(long))
+                        || (short.is_some() && option.get_short() == short)
+                };
+                if !command.get_arguments().any(is_it) {
+                    return Some(format!("`{}` has no {word}", command.get_name()));
+                }
+            } else if command.has_subcommands() {
+                match command.find_subcommand(word) {
+                    Some(found) => command = found.clone(),
+                    None if word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') => {
+                        return Some(format!("`{}` has no `{word}`", command.get_name()));
+                    }
+                    // A placeholder.
+                    None => return None,
+                }
+            }
+        }
+        None
+    }
+
+    fn files_below(dir: &Path, ends: &[&str]) -> Vec<PathBuf> {
+        let (mut files, mut dirs) = (Vec::new(), vec![dir.to_path_buf()]);
+        while let Some(next) = dirs.pop() {
+            for path in std::fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
+                let is_ours = path.extension().is_some_and(|end| ends.iter().any(|one| end == *one));
+                if path.is_dir() {
+                    dirs.push(path)
+                } else if is_ours {
+                    files.push(path)
+                }
+            }
+        }
+        files
+    }
+
+    /// A text that says what to do next is followed to the letter.
+    #[test]
+    fn every_command_that_a_text_names_is_there() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = files_below(&root.join("src"), &["rs"]);
+        files.extend(files_below(&root.join("deploy"), &["md", "toml"]));
+        files.extend(
+            ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "captures/README.md"]
+                .map(|name| root.join(name)),
+        );
+        // Lines that go on in the next one: of texts in the sources, and of comments.
+        let goes_on = Regex::new(r"\\\n\s*|\n\s*//[/!] ?").unwrap();
+        let quoted = Regex::new(r"`(sejf [^`]+)`").unwrap();
+        let typed = Regex::new(r"(?m)^(?:sudo )?(sejf [^\n]+)$").unwrap();
+        let (mut named, mut faults) = (0, Vec::new());
+        for path in files {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let is_source = path.extension().is_some_and(|end| end == "rs");
+            let text = if is_source { goes_on.replace_all(&text, " ").into_owned() } else { text };
+            let mut commands: Vec<_> = quoted.captures_iter(&text).map(|found| found[1].to_owned()).collect();
+            if !is_source {
+                commands
+                    .extend(typed.captures_iter(&text.replace("\\\n", " ")).map(|found| found[1].to_owned()));
+            }
+            named += commands.len();
+            let of_file = commands.iter().filter_map(|named| Some((named, fault_of(named)?)));
+            faults.extend(of_file.map(|(named, fault)| format!("{}: {named}: {fault}", path.display())));
+        }
+        assert!(named > 150, "{named}: looked in the wrong place");
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_is_seen() {
+        for named in
+            ["sejf vault scrub", "sejf destroy list --jsn", "sejf open x -q", "sejf vault keys reapir HOME"]
+        {
+            assert!(fault_of(named).is_some(), "{named}");
+        }
+        for named in [
+            "sejf ls | head -q",
+            "sejf vault …",
+            "sejf call ID",
+            "sejf destroy plan HOME --at=now # --x",
+            "sejf --version",
+        ] {
+            assert_eq!(fault_of(named), None, "{named}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::archive::epoch::ClassName;
 use crate::archive::record::RecordingId;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
+use crate::cli::text::grouped;
 
 /// Which recordings: all of what is said must hold.
 #[derive(Debug, clap::Args)]
@@ -20,7 +21,7 @@ pub(super) struct ScopeArgs {
     /// Recordings of this retention class.
     #[arg(long, value_name = "CLASS")]
     class: Option<ClassName>,
-    /// Recordings of this recorder: its public key.
+    /// Recordings of this recorder: its public key, or the name that it begins with.
     #[arg(long, value_name = "KEY")]
     recorder: Option<String>,
     /// Recordings that began then or later: a day (2026-11-23) or a time (2026-11-23T21:08:41Z), in UTC.
@@ -75,6 +76,15 @@ impl ScopeArgs {
             from: self.from,
             to: self.to,
         })
+    }
+}
+
+/// What a scope covers now, in words.
+pub(super) fn covered(count: u64) -> String {
+    match count {
+        0 => "no recording yet: is it written as it is meant?".into(),
+        1 => "1 recording now".into(),
+        count => format!("{} recordings now", grouped(count)),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::seal::note::VerifyKey;
 use crate::seal::tree::Hash;
 use crate::seal::tree::Nodes;
 use crate::seal::tree::perfect_root;
+use crate::seal::tree::root;
 
 /// A log whose every file fits its signed checkpoint.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -111,6 +112,65 @@ impl Nodes for TileNodes<'_> {
         let width = if tile < edge.index { TILE_WIDTH } else { edge.width };
         let bytes = (self.read)(&TileFile { level: Some(level), index: tile, width }.path())?;
         parse_tile(&bytes, width)?.get(at..at + count).and_then(perfect_root)
+    }
+}
+
+/// Entries of a log from `from` on, at most `count`, proved by its signed checkpoint: no other bundle is read, and of
+/// tiles those on the way to the root.
+pub fn read_range(
+    read: &ReadFile<'_>,
+    checkpoint: &Checkpoint,
+    from: u64,
+    count: u64,
+) -> Result<Vec<Vec<u8>>, LogError> {
+    let (size, width_max) = (checkpoint.size, TILE_WIDTH as u64);
+    let end = from.saturating_add(count).min(size);
+    if from >= end {
+        return Ok(Vec::new());
+    }
+    let first = from - from % width_max;
+    let (mut entries, mut leaves) = (Vec::new(), Vec::new());
+    let mut at = first;
+    while at < end {
+        let width = (size - at).min(width_max) as usize;
+        let path = TileFile { level: None, index: at / width_max, width }.path();
+        let bytes = read(&path).ok_or_else(|| LogError::Missing { path: path.clone() })?;
+        for (index, entry) in (at..).zip(parse_bundle(&bytes, width).ok_or(LogError::Bundle { path })?) {
+            leaves.push(Hash::leaf(entry));
+            if (from..end).contains(&index) {
+                entries.push(entry.to_vec());
+            }
+        }
+        at += width as u64;
+    }
+    let nodes = PartNodes { first, leaves: &leaves, others: TileNodes { read, size } };
+    match root(&nodes, size) {
+        Some(root) if root == checkpoint.root => Ok(entries),
+        Some(_) => Err(LogError::EntryChanged { index: first }),
+        None => Err(LogError::Missing { path: "a tile".into() }),
+    }
+}
+
+/// Perfect nodes where a part of the entries is at hand, from a full bundle's first to a bundle's last.
+struct PartNodes<'a> {
+    first: u64,
+    leaves: &'a [Hash],
+    others: TileNodes<'a>,
+}
+
+impl Nodes for PartNodes<'_> {
+    fn node(&self, height: u32, index: u64) -> Option<Hash> {
+        let (start, width) = (index.checked_shl(height)?, 1_u64.checked_shl(height)?);
+        let (end, part_end) = (start.checked_add(width)?, self.first + self.leaves.len() as u64);
+        if end <= self.first || start >= part_end {
+            return self.others.node(height, index);
+        }
+        if start < self.first || end > part_end {
+            let left = self.node(height.checked_sub(1)?, 2 * index)?;
+            return Some(Hash::node(&left, &self.node(height - 1, 2 * index + 1)?));
+        }
+        let at = usize::try_from(start - self.first).ok()?;
+        perfect_root(self.leaves.get(at..at + usize::try_from(width).ok()?)?)
     }
 }
 
@@ -214,6 +274,48 @@ mod tests {
             for path in files.keys().filter(|path| *path != CHECKPOINT_PATH) {
                 assert_eq!(role(path, size), Role::Needed, "{path} of {size}");
             }
+        }
+    }
+
+    #[test]
+    fn a_part_is_read_by_itself_and_proved() {
+        for size in [1, 255, 256, 257, 700, 1_024, 66_000] {
+            let files = written(size, 1_000);
+            let checkpoint =
+                read_checkpoint(&|path| files.get(path).cloned(), signer().verify_key()).unwrap();
+            let reads = std::cell::RefCell::new(Vec::new());
+            let read = |path: &str| {
+                reads.borrow_mut().push(path.to_owned());
+                files.get(path).cloned()
+            };
+            for (from, count) in
+                [(0, 1), (0, size), (size - 1, 9), (size / 2, 300), (size / 3, 1), (size, 1), (9, 0)]
+            {
+                reads.borrow_mut().clear();
+                let part = read_range(&read, &checkpoint, from, count).unwrap();
+                let wanted: Vec<_> = (from..size.min(from + count)).map(entry).collect();
+                assert_eq!(part, wanted, "{from} {count} of {size}");
+                let bundles = reads.borrow().iter().filter(|path| path.contains("entries")).count() as u64;
+                assert!(bundles <= count.min(size) / 256 + 2, "{bundles}");
+                assert!(reads.borrow().len() as u64 <= bundles + 40, "{:?}", reads.borrow());
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_part_every_change_is_found() {
+        let files = written(700, 1_000);
+        let checkpoint = read_checkpoint(&|path| files.get(path).cloned(), signer().verify_key()).unwrap();
+        let part = |files: &Files| read_range(&|path| files.get(path).cloned(), &checkpoint, 300, 100);
+        for path in files.keys().filter(|path| path.starts_with("tile/")) {
+            let mut changed = files.clone();
+            changed.get_mut(path).unwrap()[0] ^= 1;
+            // Nor the first bundle, the last one, or the hashes of what is read.
+            let is_needed =
+                ["tile/entries/001", "tile/1/000.p/2", "tile/0/002.p/188"].contains(&path.as_str());
+            assert_eq!(part(&changed).is_err(), is_needed, "{path}");
+            changed.remove(path);
+            assert_eq!(part(&changed).is_err(), is_needed, "{path}");
         }
     }
 

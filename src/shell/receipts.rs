@@ -11,7 +11,7 @@ use crate::recording::recorder::Finished;
 use crate::seal::event::Event;
 use crate::seal::log::{CHECKPOINT_PATH, Log, LogError};
 use crate::seal::log_verify::{Role, VerifiedLog, role, verify_log};
-use crate::seal::note::Signer;
+use crate::seal::note::{Checkpoint, Signer};
 use crate::seal::receipt::{self, Receipt, ReceiptFile, ReceiptState};
 use crate::shell::disk::{COPY_SUFFIX, Disk, remedy};
 use crate::shell::locks;
@@ -122,6 +122,11 @@ impl ReceiptLog {
     /// Adds any entry, and says which it is.
     pub(in crate::shell) fn append_entry(&mut self, entry: &[u8]) -> Result<u64, ReceiptsError> {
         self.log.append(entry).map_err(|source| ReceiptsError::Log { dir: self.dir.clone(), source })
+    }
+
+    /// How far it is signed, before anything is added.
+    pub(in crate::shell) fn signed(&self) -> Checkpoint {
+        Checkpoint { origin: self.signer.name().into(), size: self.log.size(), root: self.log.root() }
     }
 
     /// Names of all files that a signed receipt names.

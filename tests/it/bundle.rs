@@ -4,6 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use sejf::archive::report::Language;
+use sejf::seal::identity::Identities;
+use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order};
+use sejf::shell::vault::home::Vault;
 use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
 
 use crate::support::{Bench, assert_success, sejf, text};
@@ -195,4 +199,86 @@ fn nothing_is_given_away_without_reason_key_and_log() {
     let exports: Vec<_> = entries.iter().filter(|entry| entry.contains(r#""action":"export""#)).collect();
     assert_eq!(exports.len(), 2, "{exports:?}");
     assert!(exports[0].contains("granted") && exports[1].contains("failed"));
+}
+
+/// A disk that is not mounted holds up nothing that another has.
+#[test]
+fn a_place_that_is_away_is_left_out() {
+    let made = MadeVault::new();
+    let path = made.home.join("vault.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let away = made.bench.path("away");
+    let place =
+        format!("\n[[place]]\nname = \"second\"\nsite = \"there\"\nkind = \"directory\"\npath = {away:?}\n");
+    std::fs::write(&path, config + &place).unwrap();
+    let to = made.bench.path("bundle");
+    assert_success(&export(&made, &to, &[]));
+    assert!(check(&to, &made).faults.is_empty());
+    let (dir, program) = (made.bench.path("medium"), made.bench.path("program"));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(&program, "x").unwrap();
+    let args =
+        ["media", "write", text(&made.home), text(&dir), "--label", "x", "--reason", "audit", "--program"];
+    assert_success(&sejf(&[&args[..], &[text(&program)]].concat()));
+    // Where no place has it, the first one's fault is told.
+    let store = made.bench.path("store");
+    std::fs::rename(&store, made.bench.path("unmounted")).unwrap();
+    let refused = export(&made, &made.bench.path("none"), &[]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("the place is not there") && said.contains(text(&store)), "{said}");
+}
+
+/// Whatever stands where the list should be holds nobody up.
+#[test]
+fn a_list_that_is_no_file_is_told_and_not_read() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    assert_success(&export(&made, &to, &[]));
+    let (list, elsewhere) = (to.join("SHA256SUMS"), made.bench.path("elsewhere"));
+    std::fs::rename(&list, &elsewhere).unwrap();
+    let link = |target: &Path| std::os::unix::fs::symlink(target, &list).unwrap();
+    let pipe = || assert!(Command::new("mkfifo").arg(&list).status().unwrap().success());
+    let puts: [&dyn Fn(); 3] = [&|| link(&elsewhere), &|| link(Path::new("/dev/zero")), &pipe];
+    for put in puts {
+        put();
+        let report = check(&to, &made);
+        assert!(
+            matches!(&report.faults[..], [BundleFault::NotAFile { file }] if file == "SHA256SUMS"),
+            "{:?}",
+            report.faults
+        );
+        std::fs::remove_file(&list).unwrap();
+    }
+    std::fs::rename(&elsewhere, &list).unwrap();
+    assert!(check(&to, &made).faults.is_empty());
+}
+
+/// The log is damaged while the bundle is made, where only who writes it sees that.
+#[test]
+fn nothing_is_given_away_that_the_log_does_not_have() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    let vault = Vault::open(&made.home).unwrap();
+    let key = std::fs::read_to_string(made.bench.key()).unwrap();
+    let ring = vault.unlock(&[Identities::parse(&key).unwrap()]).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let catalog = runtime.block_on(vault.catalog()).unwrap();
+    let (actor, places) = (vault.actor_of(&ring), vault.places().unwrap());
+    let exporter = Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime };
+    let damage = |plain: &mut dyn std::io::Read, mut file: std::fs::File| {
+        std::fs::write(made.home.join("log/receipts/recorder.pub"), "somebody else's\n")?;
+        std::io::copy(plain, &mut file).map(drop)
+    };
+    let order = Order {
+        ids: &made.ids,
+        to: &to,
+        receiver: "x",
+        reason: vault.reason("audit", "").unwrap(),
+        actor: &actor,
+        language: Language::English,
+        handing: Handing::Plain(&damage),
+    };
+    let refused = exporter.export(&order).unwrap_err();
+    assert!(matches!(refused, ExportError::Log(_)), "{refused}");
+    assert!(!to.exists(), "a bundle that nobody knows of");
 }

@@ -1,8 +1,13 @@
 //! Media for a safe: written, damaged in every way, found, mended.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use sejf::archive::record::Digest;
+use sejf::archive::sums::Statement;
+use sejf::base::time::Stamp;
+use sejf::seal::note::Signer;
 use sejf::shell::verify::{MediumFault, MediumReport, medium, repair};
 
 use crate::support::{assert_success, sejf, text};
@@ -180,4 +185,128 @@ fn the_register_knows_who_had_a_medium_and_what_is_due() {
     let media =
         log.entries.iter().filter(|(_, entry)| String::from_utf8_lossy(entry).contains("\"media\"")).count();
     assert!(log.proved && media == 10, "{media}");
+}
+
+/// The catalog is made anew from objects, and those say nothing of media.
+#[test]
+fn the_register_outlives_its_catalog() {
+    let made = MadeVault::new();
+    let dir = write(&made, "medium");
+    let (home, key, id) = (text(&made.home), made.bench.key(), check(&dir, &made).id);
+    let run = |args: &[&str]| String::from_utf8(sejf(args).stdout).unwrap();
+    let why = ["--reason", "audit", "--note", "T-1"];
+    assert_success(&sejf(&[&["media", "check-out", home, &id, "--place", "Jan"][..], &why].concat()));
+    let (listed, moves) = (run(&["media", "list", home]), run(&["media", "list", home, &id]));
+    assert!(listed.contains(&id) && moves.contains("check-out"), "{listed}{moves}");
+    let rebuild = ["vault", "catalog", "rebuild", home, "-i", &key, "--replace"];
+    let said = run(&rebuild);
+    assert!(said.contains("It is the vault's catalog now") && !said.contains(&id), "{said}");
+    assert_eq!((run(&["media", "list", home]), run(&["media", "list", home, &id])), (listed, moves));
+
+    // Lost with nothing to take over: the medium says what is on it, and the log who had it.
+    std::fs::remove_file(made.home.join("catalog.db")).unwrap();
+    assert!(!run(&["media", "list", home]).contains(&id));
+    let other = MadeVault::new();
+    let elsewhere = sejf(&["media", "verify", text(&dir), "--register", text(&other.home)]);
+    assert!(!elsewhere.status.success());
+    let register = ["media", "verify", text(&dir), "--register", home];
+    assert!(run(&register).contains("did not know it"));
+    assert!(!run(&register).contains("did not know it"), "once");
+    let moves = run(&["media", "list", home, &id]);
+    for words in ["written", "check-out", "verified", "A 17", "Jan", "audit T-1"] {
+        assert!(moves.contains(words), "{words}: {moves}");
+    }
+    let listed = run(&["media", "list", home]);
+    for words in ["May 2026", "out: Jan", "  2  "] {
+        assert!(listed.contains(words), "{words}: {listed}");
+    }
+}
+
+/// A medium that somebody has put links on: what they lead to is nothing of it, and stays as it is.
+#[test]
+fn no_link_leads_a_repair_out_of_the_medium() {
+    let made = MadeVault::new();
+    let dir = write(&made, "medium");
+    let (whole, outside) = (files(&dir), made.bench.path("outside"));
+    std::fs::create_dir(&outside).unwrap();
+    let victim = outside.join("victim");
+    std::fs::write(&victim, "of somebody else").unwrap();
+    for name in ["MANIFEST.copy", "README.txt", "parity/slices.copy"] {
+        std::fs::remove_file(dir.join(name)).unwrap();
+        symlink(&victim, dir.join(name)).unwrap();
+        assert_eq!(names(&check(&dir, &made)), [name]);
+        assert!(repair(&dir, Some(&made.vault_key)).unwrap().faults.is_empty(), "{name}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"of somebody else", "{name}");
+    }
+    // A folder elsewhere with the same names in it, of which one is changed.
+    let folder = outside.join("receipts");
+    std::fs::rename(dir.join("receipts"), &folder).unwrap();
+    symlink(&folder, dir.join("receipts")).unwrap();
+    let changed = files(&folder).into_keys().next().unwrap();
+    std::fs::write(folder.join(&changed), "of somebody else").unwrap();
+    let before = files(&folder);
+    assert!(!check(&dir, &made).faults.is_empty());
+    repair(&dir, Some(&made.vault_key)).unwrap();
+    assert!(files(&folder) == before, "a file outside was written");
+    assert!(std::fs::symlink_metadata(dir.join("receipts")).unwrap().is_dir());
+    assert!(check(&dir, &made).faults.is_empty() && files(&dir) == whole);
+}
+
+/// Signed by anybody: lengths that no medium has are not gone through.
+#[test]
+fn lengths_that_cannot_be_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = Signer::from_seed("stranger", &[5; 32]).unwrap();
+    let (hash, slices) = (Digest::of(b""), Digest::of(&[b'x'; 32]));
+    for (lengths, is_signed) in [([1 << 59, 1], true), ([u64::MAX, 2], false), ([1 << 60, 1], false)] {
+        let list =
+            format!("{hash}  {}  a\n{hash}  {}  b\n{slices}  32  parity/slices\n", lengths[0], lengths[1]);
+        let statement = Statement {
+            kind: "medium".into(),
+            id: "1".into(),
+            made: Stamp::from_unix_nanos(1),
+            list: Digest::of(list.as_bytes()),
+        };
+        std::fs::create_dir_all(dir.path().join("parity")).unwrap();
+        for (name, bytes) in [
+            ("vault.pub", format!("{}\n", signer.verify_key())),
+            ("MANIFEST", list),
+            ("MANIFEST.sig", statement.sign(&signer).unwrap()),
+            ("parity/slices", "x".repeat(32)),
+        ] {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        for look in [medium, repair] {
+            let report = look(dir.path(), None).unwrap();
+            assert!(!report.mendable && !report.faults.is_empty());
+            assert_eq!(report.id == "1", is_signed, "{:?}", report.faults);
+        }
+    }
+}
+
+#[test]
+fn a_copy_that_cannot_be_read_is_not_called_changed() {
+    let made = MadeVault::new();
+    let store = made.bench.path("store");
+    let body = files(&store).into_keys().find(|name| name.ends_with(".opus.body")).unwrap();
+    let body = store.join(body);
+    std::fs::remove_file(&body).unwrap();
+    std::fs::create_dir(&body).unwrap();
+    let (dir, program) = (made.bench.path("medium"), made.bench.path("program"));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(&program, "x").unwrap();
+    let args =
+        ["media", "write", text(&made.home), text(&dir), "--label", "x", "--reason", "audit", "--program"];
+    let write = || {
+        let output = sejf(&[&args[..], &[text(&program)]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = write();
+    assert!(said.contains("Is a directory") && !said.contains("changed"), "{said}");
+    std::fs::remove_dir(&body).unwrap();
+    let said = write();
+    assert!(said.contains("missing") && !said.contains("changed"), "{said}");
+    std::fs::write(&body, "cut").unwrap();
+    assert!(write().contains("changed"));
 }

@@ -42,6 +42,8 @@ use sejf::shell::vault::place::{Content, Place, PlaceError, Removal};
 
 use crate::support::{assert_success, sejf, text};
 
+mod edges;
+
 const PEOPLE: [&str; 3] = ["ewa", "jan", "ola"];
 /// 15 January 2020, noon: its five years are over.
 const OLD: u64 = 1_579_089_600;
@@ -60,13 +62,19 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 struct Bench {
     dir: tempfile::TempDir,
     records: Vec<Record>,
+    /// Files that each has; the first is sound, of the others there is nothing but their names.
+    files: usize,
 }
 
 impl Bench {
     fn new(starts: &[(u64, u64)]) -> Self {
+        Self::with_files(starts, 1)
+    }
+
+    fn with_files(starts: &[(u64, u64)], files: usize) -> Self {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        let mut bench = Self { dir: dir.expect("temporary folder"), records: Vec::new() };
+        let mut bench = Self { dir: dir.expect("temporary folder"), records: Vec::new(), files };
         bench.begin();
         let (vault, ring) = bench.unlock();
         for (number, start) in
@@ -128,7 +136,12 @@ impl Bench {
         let sealed = seal_whole(&sound(&id), &to, &mut random).expect("sealed");
         let before = Header::read(&mut &sealed[..]).expect("a header").to_bytes().len();
         let header = envelope.rewrap(&mut &sealed[..], &keys.identities, &mut random).expect("a header");
-        let record = record(number, id, start, &header, &sealed[before..]);
+        let mut record = record(number, id, start, &header, &sealed[before..]);
+        for more in 1..self.files {
+            let (name, file) = (format!("{id}.{more}.pcapng.age"), record.files[0].clone());
+            record.receipt.files.push(ReceiptFile { name: name.clone(), bytes: 1, sha256: [4; 32] });
+            record.files.push(ArchivedFile { name, ..file });
+        }
         std::fs::write(vault.incoming().join(&record.files[0].name), &sealed).expect("incoming");
         for place in vault.places().expect("places") {
             let put = |bytes: &[u8]| Content::Bytes(bytes.to_vec().into());

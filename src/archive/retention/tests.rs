@@ -13,7 +13,7 @@ const DAY: u64 = 86_400_000_000_000;
 type Length = (i64, char);
 
 /// One case, in plain numbers: what both sides are given.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Case {
     min: Length,
     max: Option<Length>,
@@ -90,7 +90,14 @@ fn oracle(case: &Case) -> bool {
     let second = case.agreed.is_some_and(|(other, at)| other && case.asked <= at && at <= case.now);
     let waited = case.cooling_off && now >= asked + 14 * i128::from(DAY);
     let agreed = !case.withdrawn && asked <= now && (second || waited);
-    let in_time = from.is_some_and(|from| from <= now && case.due_by.is_none_or(|by| from <= i128::from(by)));
+    // An erasure before its time is of calls that were over by the date that it names.
+    let asked_of = if case.what == What::Erasure && case.early {
+        Some(i128::from(if case.end < case.start { case.start } else { case.end }))
+    } else {
+        from
+    };
+    let in_time = from.is_some_and(|from| from <= now)
+        && case.due_by.is_none_or(|by| asked_of.is_some_and(|asked_of| asked_of <= i128::from(by)));
     case.trusted && !case.held && agreed && in_time
 }
 
@@ -215,6 +222,7 @@ fn case(random: &mut Random) -> Case {
         withdrawn: pick(16) == 0,
         now: 0,
     };
+    let over = end.max(start);
     // Now is mostly within a nanosecond of where the answer changes.
     let from = match base {
         Base::Start => start,
@@ -235,7 +243,11 @@ fn case(random: &mut Random) -> Case {
         _ => now.saturating_sub(pick(DAY)),
     };
     case.asked = near(&mut pick);
-    case.due_by = (pick(3) == 0).then(|| near(&mut pick));
+    case.due_by = match pick(6) {
+        0 => Some(near(&mut pick)),
+        1 => Some((over + pick(3)).saturating_sub(1)),
+        _ => None,
+    };
     case.agreed = (pick(3) > 0).then(|| (pick(8) > 0, near(&mut pick)));
     case
 }
@@ -283,6 +295,23 @@ fn plain() -> Case {
     }
 }
 
+/// Agreed once, an erasure does not go on and on.
+#[test]
+fn an_early_erasure_is_of_calls_that_were_over_when_it_says() {
+    let early = Case {
+        early: true,
+        what: What::Erasure,
+        now: plain().start + 90 * DAY,
+        asked: plain().end,
+        ..plain()
+    };
+    let agreed = Some((true, early.asked));
+    let of = |due_by| planned(&Case { due_by, agreed, ..early });
+    assert_eq!(of(None).unwrap().since(), None);
+    assert!(of(Some(plain().end)).is_ok());
+    assert!(matches!(of(Some(plain().end - 1)), Err(WhyKept::KeepMin(_))));
+}
+
 #[test]
 fn each_kept_recording_says_why() {
     let over = Stamp::from_unix_nanos(plain().now);
@@ -306,6 +335,23 @@ fn each_kept_recording_says_why() {
     let until = over.after(Duration::from_secs(14 * 86_400));
     assert_eq!(planned(&cools).unwrap_err(), WhyKept::CoolsOff { request: 7, until });
     assert!(matches!(planned(&Case { trusted: false, ..plain() }), Err(WhyKept::Clock(_))));
+}
+
+#[test]
+fn what_was_not_recorded_is_told_from_what_is_not_opened_yet() {
+    let facts = |phase| RetentionFacts {
+        id: RecordingId::from_bytes([1; 16]),
+        recorder: "a".into(),
+        class: None,
+        phase,
+        start: Stamp::ZERO,
+        end: Stamp::ZERO,
+        event: None,
+    };
+    let phases = [Phase::Archived, Phase::Staged, Phase::Destroyed];
+    let plan = plan(phases.into_iter().map(facts), &[], &[], &[], Stamp::ZERO, ClockTrust::Trusted);
+    let why: Vec<_> = plan.kept.into_iter().map(|kept| kept.why).collect();
+    assert_eq!(why, [WhyKept::NothingRecorded, WhyKept::Staged, WhyKept::Destroyed]);
 }
 
 #[test]
@@ -337,7 +383,8 @@ fn an_epoch_goes_when_nothing_of_it_can_come_that_is_not_due() {
     let classes = [class];
     let judge = |now, left, scope: &Scope, holds: &[Hold]| {
         let requests = [request(scope)];
-        Rules::new(&classes, holds, &requests, now, ClockTrust::Trusted).epoch(&epoch, left)
+        let facts = EpochFacts { left, oldest_staged: None };
+        Rules::new(&classes, holds, &requests, now, ClockTrust::Trusted).epoch(&epoch, &facts)
     };
     // The last call may have begun on the 31st, and lasted a month.
     let over = at(2028, 3, 3);
@@ -345,11 +392,51 @@ fn an_epoch_goes_when_nothing_of_it_can_come_that_is_not_due() {
     assert!(matches!(judge(at(2027, 3, 2), 0, &scope, &[]), Err(WhyKept::KeepMin(_))));
     assert_eq!(judge(over, 3, &scope, &[]), Err(WhyKept::HasRecordings(3)));
     assert!(matches!(judge(over, 0, &scope, std::slice::from_ref(&hold)), Err(WhyKept::Held(_))));
+    // Of what is staged nobody knows the class: it may be of this one unless it began later.
+    for (began, is_kept) in [(at(2025, 6, 1), true), (at(2026, 1, 31), true), (at(2026, 2, 1), false)] {
+        let (requests, facts) = ([request(&scope)], EpochFacts { left: 0, oldest_staged: Some(began) });
+        let judged = Rules::new(&classes, &[], &requests, over, ClockTrust::Trusted).epoch(&epoch, &facts);
+        assert_eq!(judged == Err(WhyKept::HasStaged(began)), is_kept, "{began}");
+    }
     for part in [
         Scope { recordings: [RecordingId::from_bytes([1; 16])].into(), ..scope.clone() },
         Scope { to: Some(at(2026, 1, 31)), ..scope.clone() },
         Scope { class: Some("other".parse().unwrap()), ..scope },
     ] {
         assert!(matches!(judge(over, 0, &part, &[]), Err(WhyKept::Unasked(_))), "{part:?}");
+    }
+}
+
+/// Whoever asked after the erasure did not have it done.
+#[test]
+fn what_was_begun_is_finished_at_the_word_that_it_was_begun_at() {
+    let class: Class = toml::from_str("name = 'calls'\nkeep_min = '1 year'").unwrap();
+    let at = |days: u64| Stamp::from_unix_nanos(days * DAY);
+    let request = |number, withdrawn| Request {
+        number,
+        by: person("ewa"),
+        actor: String::new(),
+        at: at(number),
+        scope: Scope { class: Some(class.name.clone()), ..Scope::default() },
+        what: What::Due,
+        due_by: None,
+        reason: Reason { code: "retention".into(), text: String::new() },
+        agreed: Some(Agreement { by: person("jan"), actor: String::new(), at: at(number) }),
+        withdrawn,
+    };
+    let requests = [request(7, Some(at(20))), request(9, None)];
+    let facts = RetentionFacts {
+        id: RecordingId::from_bytes([1; 16]),
+        recorder: "a".into(),
+        class: Some(class.name.clone()),
+        phase: Phase::Archived,
+        start: at(1),
+        end: at(1),
+        event: None,
+    };
+    let classes = [class.clone()];
+    let rules = Rules::new(&classes, &[], &requests, at(1_000), ClockTrust::Trusted);
+    for (named, at_word) in [(Some(7), 7), (Some(9), 9), (Some(8), 9), (None, 9)] {
+        assert_eq!(rules.finish(&facts, named).unwrap().request(), at_word, "{named:?}");
     }
 }

@@ -111,7 +111,7 @@ pub(super) struct ReasonArgs {
     /// Code of the reason: one of `reason_codes` in the vault's configuration.
     #[arg(long, value_name = "CODE")]
     reason: Option<String>,
-    /// More on the reason, or a ticket.
+    /// More on the reason, or a ticket: at most 1,024 bytes, which stay in the log.
     #[arg(long, value_name = "TEXT", default_value = "", requires = "reason")]
     note: String,
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::archive::class::Class;
 use crate::archive::epoch::ClassName;
+use crate::shell::vault::removal::RECEIVED;
 
 /// A vault's configuration. A key that is not known is refused.
 #[derive(Clone, Debug, Deserialize)]
@@ -130,7 +131,7 @@ pub enum PlaceKind {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecorderConfig {
-    /// Its public key: `sejf verify` prints it, and `recorder.pub` beside its receipts has it.
+    /// Its public key: `recorder.pub` beside its receipts has it.
     pub key: String,
     /// Its spool on this machine, to be watched; none where it sends.
     #[serde(default)]
@@ -195,6 +196,9 @@ impl Config {
         };
         if let Some(name) = twice(self.places.iter().map(|place| place.name.as_str()).collect()) {
             return Some(format!("two places are named `{name}`"));
+        }
+        if self.places.iter().any(|place| place.name == RECEIVED) {
+            return Some(format!("no place may be named `{RECEIVED}`: certificates say that of spools"));
         }
         if let Some(name) = twice(self.classes.iter().map(|class| class.name.as_str()).collect()) {
             return Some(format!("two classes are named `{name}`"));

@@ -9,23 +9,25 @@
 //! was said since; what still has one is decided about anew. A catalog, a key place or files that come back from an
 //! older state lose what the log says was destroyed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
 use crate::archive::certificate::{
-    Authority, Certificate, CopiesIn, Erased, ErasedRecording, METHOD, SCHEMA, TECHNIQUE,
+    self, Authority, Certificate, Erased, ErasedRecording, METHOD, SCHEMA, TECHNIQUE, few,
 };
 use crate::archive::clock::ClockTrust;
 use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::epoch::Epoch;
-use crate::archive::matter::{self, Matter, MatterError, Said};
+use crate::archive::matter::{Matter, MatterError, Said};
 use crate::archive::record::{Phase, Record, RecordingId};
+use crate::archive::request::number_in;
 use crate::archive::retention::{Kept, PlannedEpoch, PlannedPurge, RetentionFacts, WhyKept};
 use crate::archive::search::Cursor;
 use crate::base::time::Stamp;
+use crate::seal::log::ENTRY_BYTES_MAX;
 use crate::shell::clock;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::recordings::Filter;
@@ -33,8 +35,8 @@ use crate::shell::vault::catalog::retention::MattersRead;
 use crate::shell::vault::home::{Vault, write_new};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
-use crate::shell::vault::matters::{Matters, MattersError, because, catch_up};
-use crate::shell::vault::place::{Place, Removal};
+use crate::shell::vault::matters::{self, Matters, MattersError, catch_up};
+use crate::shell::vault::place::Place;
 
 /// Destroys what is due.
 pub struct Destroyer<'a> {
@@ -88,6 +90,8 @@ pub struct Done {
     pub again: u64,
     /// Recordings of which objects are left in places that lock them, or were not reached.
     pub left: u64,
+    /// Recordings whose files, as they came, could not be removed: they open with the key of their epoch.
+    pub received: u64,
     /// Recordings that were to be destroyed, until a hold or something else came in between.
     pub spared: u64,
 }
@@ -127,7 +131,8 @@ pub async fn preview(
     }
     for count in catalog.count_epochs().await? {
         if count.all > 0 && !vault.keys.is_destroyed(&count.epoch)? {
-            preview.epochs.extend(rules.epoch(&count.epoch, count.left).ok());
+            let facts = catalog.epoch_facts(&count.epoch).await?;
+            preview.epochs.extend(rules.epoch(&count.epoch, &facts).ok());
         }
     }
     Ok(preview)
@@ -168,6 +173,10 @@ impl Destroyer<'_> {
     /// Finishes what was begun, destroys again what has come back, then destroys what is due.
     pub async fn run(&self) -> Result<Done, MattersError> {
         let mut done = Done::default();
+        // What has no envelope there may have one in a place that is away.
+        if let Some(place) = self.vault.keys.absent().first() {
+            return Err(KeyFault::Absent { place: place.clone() }.into());
+        }
         let mut matters = Matters::load(self.vault, self.catalog).await?;
         done.again = self.reapply().await?;
         if let ClockTrust::Doubted(doubt) = self.trust {
@@ -180,7 +189,7 @@ impl Destroyer<'_> {
                 let rules = matters.rules(self.vault, self.now, self.trust);
                 rules.plan(facts(self.catalog, &page).await?.into_iter())
             };
-            for purges in batches(plan.purges) {
+            for purges in batches(plan.purges, &page) {
                 let (destroyed, read) = self.batch(&matters, &purges, false).await?;
                 done.recordings += destroyed.0;
                 done.spared += destroyed.1;
@@ -193,15 +202,20 @@ impl Destroyer<'_> {
         }
         self.epochs(&mut done).await?;
         self.sweep().await?;
-        write_certificates(self.vault)?;
-        done.left = self.catalog.leftovers().await?.len() as u64;
+        write_certificates(self.vault, self.catalog).await?;
+        (done.left, done.received) = self.count_left().await?;
         Ok(done)
     }
 
     /// What was granted and has no envelope any more is finished; nobody can take that back.
     async fn finish(&self, matters: &mut Matters, done: &mut Done) -> Result<(), MattersError> {
-        let begun = self.catalog.begun().await?;
-        for ids in begun.chunks(BATCH) {
+        let begun: BTreeMap<_, _> = self.catalog.begun().await?.into_iter().collect();
+        let ids: Vec<_> = begun.keys().copied().collect();
+        let mut words = BTreeMap::new();
+        for grant in begun.values().copied().collect::<BTreeSet<_>>() {
+            words.insert(grant, self.request_of(grant)?);
+        }
+        for ids in ids.chunks(BATCH) {
             let records = self.catalog.get_all(ids).await?;
             let mut gone = Vec::new();
             for record in records.into_iter().filter(|record| record.phase == Phase::Archived) {
@@ -211,11 +225,13 @@ impl Destroyer<'_> {
                     gone.push(record);
                 }
             }
-            let purges: Vec<_> = {
-                let rules = matters.rules(self.vault, self.now, self.trust);
-                facts(self.catalog, &gone).await?.iter().filter_map(|facts| rules.finish(facts)).collect()
+            let rules = matters.rules(self.vault, self.now, self.trust);
+            let finish = |facts: &RetentionFacts| {
+                let request = begun.get(&facts.id).and_then(|grant| words.get(grant).copied().flatten());
+                rules.finish(facts, request)
             };
-            for purges in batches(purges) {
+            let purges = facts(self.catalog, &gone).await?.iter().filter_map(finish).collect();
+            for purges in batches(purges, &gone) {
                 let (destroyed, _) = self.batch(matters, &purges, true).await?;
                 done.recordings += destroyed.0;
                 done.finished += destroyed.0;
@@ -237,7 +253,7 @@ impl Destroyer<'_> {
         let (epoch, request) = (first.epoch().clone(), first.request());
         let ids: Vec<_> = purges.iter().map(PlannedPurge::id).collect();
         let request = matters.request(request)?.clone();
-        let grant = self.ask(Resource::of(&ids), because(&request, &epoch))?;
+        let grant = self.ask(Resource::of(&ids), request.because(&epoch))?;
         self.step(Step::Granted)?;
         let is_alone = grant.entry() == matters.read.size;
         if !is_alone && !finishing && !self.is_planned_still(purges).await? {
@@ -245,28 +261,23 @@ impl Destroyer<'_> {
             self.vault.log.outcome(&grant, Outcome::Failed(why))?;
             return Ok(((0, ids.len() as u64), None));
         }
-        self.erase(&grant, &epoch, &ids)?;
-        self.step(Step::Erased)?;
         let records = self.catalog.get_all(&ids).await?;
-        let (copies, mut remains) = self.remove_copies(&records).await;
-        remains.extend(self.remove_received(&records));
-        self.step(Step::Removed)?;
-        let authority = Authority {
-            request: request.number,
-            asked_by: request.by.to_string(),
-            asked_at: request.at,
-            agreed: request.agreed.clone(),
-            what: request.what,
-            reason: request.reason.clone(),
-        };
-        remains.push(OLD_BLOCKS.replace("EPOCH", &epoch.to_string()));
         let erased = records.iter().map(|record| ErasedRecording {
             id: record.id,
             sha256: record.files.iter().map(|file| file.body_sha256).collect(),
         });
         let erased = Erased::Recordings(erased.collect());
-        let certificate =
-            self.certificate(&grant, &epoch, erased, authority, copies, (self.media)(&ids), remains);
+        let mut certificate = self.certificate(&grant, &epoch, erased, Authority::of(&request));
+        certificate.media = few((self.media)(&ids));
+        certificate.remains = vec![OLD_BLOCKS.replace("EPOCH", &epoch.to_string())];
+        self.has_room(&grant, &certificate)?;
+        self.erase(&grant, &epoch, &ids)?;
+        self.step(Step::Erased)?;
+        let removed = self.remove(&records).await?;
+        certificate.copies.extend(removed.copies);
+        certificate.remains.extend(removed.remains);
+        self.step(Step::Removed)?;
+        certificate.at = clock::now();
         let matter = Matter::Destroyed(certificate.clone());
         let index = self.vault.log.outcome(&grant, matter.outcome())?;
         self.step(Step::Certified)?;
@@ -277,6 +288,21 @@ impl Destroyer<'_> {
         write_certificate(self.vault, index, &certificate)?;
         self.step(Step::Written)?;
         Ok(((ids.len() as u64, 0), read))
+    }
+
+    /// What is erased must be certified: whether the entry has room, whatever becomes of the copies.
+    fn has_room(&self, grant: &Grant, certificate: &Certificate) -> Result<(), MattersError> {
+        let (mut longest, more) = (certificate.clone(), self.longest());
+        longest.copies.extend(more.copies);
+        longest.remains.extend(more.remains);
+        let entry = grant.entry_of(clock::now(), Matter::Destroyed(longest).outcome());
+        let (bytes, count) = (entry.to_bytes().len(), certificate.recordings().len());
+        if bytes <= ENTRY_BYTES_MAX {
+            return Ok(());
+        }
+        let fault = MattersError::TooLong { count, bytes };
+        self.vault.log.outcome(grant, Outcome::Failed(fault.to_string()))?;
+        Err(fault)
     }
 
     /// Takes two entries of our own into the catalog without reading the log again, where nobody else has written.
@@ -316,17 +342,16 @@ impl Destroyer<'_> {
     }
 
     fn erase(&self, grant: &Grant, epoch: &Epoch, ids: &[RecordingId]) -> Result<(), MattersError> {
+        let groups = self.ring.groups_with(epoch, ids)?;
         match self.ring.destroy_envelopes(grant, epoch, ids) {
             // With the whole epoch, before.
             Ok(_) | Err(KeyFault::Destroyed(_)) => {}
             Err(fault) => return Err(fault.into()),
         }
-        for id in ids {
-            if self.opens(epoch, id)? {
-                return Err(MattersError::StillThere(*id));
-            }
+        match self.ring.left_in(epoch, &groups, ids)? {
+            Some(id) => Err(MattersError::StillThere(id)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn opens(&self, epoch: &Epoch, id: &RecordingId) -> Result<bool, MattersError> {
@@ -337,108 +362,87 @@ impl Destroyer<'_> {
         }
     }
 
-    /// Removes the objects of recordings, headers first, from all places. What cannot be removed opens for nobody.
-    async fn remove_copies(&self, records: &[Record]) -> (Vec<CopiesIn>, Vec<String>) {
-        let (mut all, mut remains) = (Vec::new(), Vec::new());
-        for place in self.places {
-            let (name, site) = (place.name().to_owned(), place.site().to_owned());
-            let mut copies = CopiesIn { place: name, site, removed: 0, absent: 0, locked: 0, failed: 0 };
-            for record in records {
-                self.remove_from(&**place, record, &mut copies).await;
-            }
-            if copies.locked > 0 {
-                let CopiesIn { place, locked, .. } = &copies;
-                remains.push(format!(
-                    "{place} keeps {locked} objects until their lock ends: nobody can open them"
-                ));
-            }
-            if copies.failed > 0 {
-                let CopiesIn { place, failed, .. } = &copies;
-                remains.push(format!(
-                    "{place}: {failed} objects could not be removed, which is tried again: nobody can open them"
-                ));
-            }
-            all.push(copies);
-        }
-        (all, remains)
-    }
-
-    async fn remove_from(&self, place: &dyn Place, record: &Record, copies: &mut CopiesIn) {
-        let (id, start) = (&record.id, record.receipt.start);
-        let headers = record.files.iter().map(|file| file.header_object(id, start));
-        let bodies = record.files.iter().map(|file| file.body_object(id, start));
-        for object in headers.chain(bodies) {
-            match place.remove(&object).await {
-                Ok(Removal::Removed) => copies.removed += 1,
-                Ok(Removal::Absent) => copies.absent += 1,
-                Ok(Removal::Locked) => copies.locked += 1,
-                Err(_) => copies.failed += 1,
-            }
-        }
-    }
-
-    /// Files as their recorder sealed them are under the epoch's key, not under the envelope: none may stay.
-    fn remove_received(&self, records: &[Record]) -> Vec<String> {
-        let mut remains = Vec::new();
-        let incoming = self.vault.incoming();
-        let spools = self.vault.config.recorders.iter().filter_map(|recorder| recorder.spool.as_deref());
-        for folder in spools.chain([incoming.as_path()]) {
-            for record in records {
-                for path in received(folder, record) {
-                    if let Err(error) = std::fs::remove_file(&path)
-                        && error.kind() != io::ErrorKind::NotFound
-                    {
-                        remains.push(format!(
-                            "{} cannot be removed ({error}) and OPENS with the key of its epoch until that is destroyed",
-                            path.display()
-                        ));
-                    }
-                }
-            }
-        }
-        remains
+    /// The request at whose word an entry of the log granted something.
+    fn request_of(&self, grant: u64) -> Result<Option<u64>, MattersError> {
+        let (entries, _) = self.vault.log.read_from(grant, 1)?;
+        let entry = entries.first().and_then(|bytes| Entry::from_bytes(bytes).ok());
+        Ok(entry.and_then(|entry| number_in(entry.reason.as_ref()?)))
     }
 
     /// Destroys the keys of epochs of which nothing is left.
     async fn epochs(&self, done: &mut Done) -> Result<(), MattersError> {
         let buried = self.catalog.epochs_with_tombstones().await?;
         for count in self.catalog.count_epochs().await? {
-            // One whose key is gone and of which the log does not say so was begun, and is to be certified.
-            if count.all == 0 || buried.contains(&(count.epoch.clone(), true)) {
+            let epoch = count.epoch;
+            if count.all == 0 || buried.contains(&(epoch.clone(), true)) {
                 continue;
             }
             let matters = Matters::load(self.vault, self.catalog).await?;
-            let judged = matters.rules(self.vault, self.now, self.trust).epoch(&count.epoch, count.left);
-            if let Ok(planned) = judged {
-                self.epoch(&matters, &planned).await?;
-                done.epochs += 1;
-            }
+            let rules = matters.rules(self.vault, self.now, self.trust);
+            // One whose key is gone and of which the log does not say so was begun: nobody can take that back.
+            let is_begun = self.vault.keys.is_destroyed(&epoch)?;
+            let judged = if is_begun {
+                let grant = self.vault.keys.destroyed_by(&epoch)?;
+                let request = grant.map(|grant| self.request_of(grant)).transpose()?.flatten();
+                Ok(rules.finish_epoch(&epoch, request.ok_or_else(|| MattersError::NoWord(epoch.clone()))?))
+            } else {
+                rules.epoch(&epoch, &self.catalog.epoch_facts(&epoch).await?)
+            };
+            let Ok(planned) = judged else { continue };
+            let is_done = self.epoch(&matters, &planned, is_begun).await?;
+            *if is_done { &mut done.epochs } else { &mut done.spared } += 1;
         }
         Ok(())
     }
 
-    async fn epoch(&self, matters: &Matters, planned: &PlannedEpoch) -> Result<(), MattersError> {
+    /// Whether its key is gone now: something may have come in between.
+    async fn epoch(
+        &self,
+        matters: &Matters,
+        planned: &PlannedEpoch,
+        is_begun: bool,
+    ) -> Result<bool, MattersError> {
         let (epoch, request) = (planned.epoch(), matters.request(planned.request())?);
-        let grant = self.ask(Resource::epoch(epoch), because(request, epoch))?;
+        let grant = self.ask(Resource::epoch(epoch), request.because(epoch))?;
         self.step(Step::Granted)?;
-        self.ring.destroy_epoch(&grant, epoch)?;
+        if let Err(why) = self.erase_epoch(&grant, planned, is_begun).await? {
+            self.vault.log.outcome(&grant, Outcome::Failed(why))?;
+            return Ok(false);
+        }
         self.step(Step::Erased)?;
-        let authority = Authority {
-            request: request.number,
-            asked_by: request.by.to_string(),
-            asked_at: request.at,
-            agreed: request.agreed.clone(),
-            what: request.what,
-            reason: request.reason.clone(),
-        };
-        let remains = vec![RECORDERS_COPIES.replace("EPOCH", &epoch.to_string())];
-        let certificate =
-            self.certificate(&grant, epoch, Erased::Epoch, authority, Vec::new(), Vec::new(), remains);
+        let mut certificate = self.certificate(&grant, epoch, Erased::Epoch, Authority::of(request));
+        certificate.remains = vec![RECORDERS_COPIES.replace("EPOCH", &epoch.to_string())];
         self.vault.log.outcome(&grant, Matter::Destroyed(certificate).outcome())?;
         self.step(Step::Certified)?;
         catch_up(self.vault, self.catalog).await?;
         self.catalog.set_epoch_destroyed(epoch).await?;
-        self.step(Step::Forgotten)
+        self.step(Step::Forgotten)?;
+        Ok(true)
+    }
+
+    /// Looks again, for the key of a recording that has come meanwhile is the only one: why it is kept after all.
+    async fn erase_epoch(
+        &self,
+        grant: &Grant,
+        planned: &PlannedEpoch,
+        is_begun: bool,
+    ) -> Result<Result<(), String>, MattersError> {
+        let epoch = planned.epoch();
+        if is_begun {
+            self.ring.destroy_epoch(grant, epoch)?;
+            return Ok(Ok(()));
+        }
+        let matters = Matters::load(self.vault, self.catalog).await?;
+        let facts = self.catalog.epoch_facts(epoch).await?;
+        match matters.rules(self.vault, self.now, self.trust).epoch(epoch, &facts) {
+            Ok(again) if again == *planned => {}
+            Ok(_) => return Ok(Err("another request came in between".into())),
+            Err(why) => return Ok(Err(why.to_string())),
+        }
+        match self.ring.destroy_empty_epoch(grant, epoch) {
+            Err(fault @ KeyFault::InUse { .. }) => Ok(Err(fault.to_string())),
+            done => Ok(Ok(done?)),
+        }
     }
 
     /// What the log says was destroyed and has come back: with an older catalog, older key places, or objects that
@@ -467,8 +471,7 @@ impl Destroyer<'_> {
                 let grant = self.ask(Resource::of(ids), reason())?;
                 self.erase(&grant, &epoch, ids)?;
                 let records = self.catalog.get_all(ids).await?;
-                self.remove_copies(&records).await;
-                self.remove_received(&records);
+                self.remove_again(&records).await?;
                 self.vault.log.outcome(&grant, Outcome::Failed(AGAIN.into()))?;
                 again += ids.len() as u64;
             }
@@ -476,41 +479,11 @@ impl Destroyer<'_> {
         Ok(again)
     }
 
-    /// Tries again to remove what was left, in places that had locked it or were not reached.
-    async fn sweep(&self) -> Result<(), MattersError> {
-        for (name, id) in self.catalog.leftovers().await? {
-            let Some(place) = self.places.iter().find(|place| place.name() == name) else { continue };
-            let Some(record) = self.catalog.get(&id).await? else { continue };
-            let mut copies = CopiesIn {
-                place: name.clone(),
-                site: String::new(),
-                removed: 0,
-                absent: 0,
-                locked: 0,
-                failed: 0,
-            };
-            self.remove_from(&**place, &record, &mut copies).await;
-            if copies.locked + copies.failed == 0 {
-                self.catalog.swept(&name, &id).await?;
-            }
-        }
-        Ok(())
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one for each part of a certificate")]
-    fn certificate(
-        &self,
-        grant: &Grant,
-        epoch: &Epoch,
-        erased: Erased,
-        authority: Authority,
-        copies: Vec<CopiesIn>,
-        media: Vec<String>,
-        remains: Vec<String>,
-    ) -> Certificate {
+    /// What is known before anything is done.
+    fn certificate(&self, grant: &Grant, epoch: &Epoch, erased: Erased, authority: Authority) -> Certificate {
         let verification = match &erased {
             Erased::Recordings(_) => {
-                "every key place was read again: no envelope of these recordings is left"
+                "the files that had these envelopes were read again in every key place: none is left, nor an older file"
             }
             Erased::Epoch => {
                 "the key was overwritten and removed in every key place, with all envelopes under it"
@@ -530,57 +503,51 @@ impl Destroyer<'_> {
             at: clock::now(),
             grant: grant.entry(),
             key_places: self.vault.config.vault.key_places.len() as u64 + 1,
-            copies,
-            media,
-            remains,
+            copies: Vec::new(),
+            media: Vec::new(),
+            remains: Vec::new(),
         }
     }
 }
 
-/// Files of a recording as they came, below a folder: named by its id.
-fn received(folder: &Path, record: &Record) -> Vec<PathBuf> {
-    let names = record.receipt.files.iter().map(|file| file.name.as_str());
-    let names = names.chain(record.files.iter().map(|file| file.name.as_str()));
-    let mut paths: Vec<_> = names.map(|name| folder.join(name)).filter(|path| path.is_file()).collect();
-    paths.sort();
-    paths.dedup();
-    paths
-}
-
-fn batches(purges: Vec<PlannedPurge>) -> Vec<Vec<PlannedPurge>> {
+/// Batches of one epoch, at one request's word, of which each has room in a certificate.
+fn batches(purges: Vec<PlannedPurge>, records: &[Record]) -> Vec<Vec<PlannedPurge>> {
+    let files: BTreeMap<_, _> = records.iter().map(|record| (record.id, record.files.len())).collect();
     let mut batches = Batches::new();
     for purge in purges {
         batches.entry((purge.epoch().clone(), purge.request())).or_default().push(purge);
     }
-    let mut all = Vec::new();
-    for mut purges in batches.into_values() {
-        while purges.len() > BATCH {
-            let rest = purges.split_off(BATCH);
-            all.push(std::mem::replace(&mut purges, rest));
-        }
-        all.push(purges);
-    }
-    all
+    let files_of = |purge: &PlannedPurge| files.get(&purge.id()).copied().unwrap_or_default();
+    batches.into_values().flat_map(|purges| certificate::batches(purges, files_of)).collect()
 }
 
-/// Writes the certificates that the log has and the folder has not. How many there were.
-pub fn write_certificates(vault: &Vault) -> Result<u64, MattersError> {
+/// Writes the certificates that the log has, as far as the catalog has read it, and the folder has not. How many there
+/// were.
+pub async fn write_certificates(vault: &Vault, catalog: &Catalog) -> Result<u64, MattersError> {
     let mut written = 0;
-    for (index, bytes) in (0..).zip(vault.log.read()?) {
-        let entry = Entry::from_bytes(&bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
-        if let Some(Said::Done(Matter::Destroyed(certificate))) = matter::read(index, &entry)? {
-            written += u64::from(write_certificate(vault, index, &certificate)?);
+    for index in catalog.certificates().await? {
+        if page_of(vault, index).exists() {
+            continue;
         }
+        let (entries, _) = vault.log.read_from(index, 1)?;
+        let bytes = entries.first().map_or(&[][..], Vec::as_slice);
+        let certificate = matters::certificate(index, bytes)?;
+        let certificate = certificate.ok_or(MatterError { index, at: Stamp::ZERO })?;
+        written += u64::from(write_certificate(vault, index, &certificate)?);
     }
     Ok(written)
+}
+
+/// The page comes last of the files of a certificate: where it is, all of it is.
+fn page_of(vault: &Vault, index: u64) -> PathBuf {
+    vault.home.join(CERTIFICATES).join(format!("{index:08}.html"))
 }
 
 /// Writes a certificate, entry `index` of the log, as a signed note and as a page. Whether it was not there.
 fn write_certificate(vault: &Vault, index: u64, certificate: &Certificate) -> Result<bool, MattersError> {
     let folder = vault.home.join(CERTIFICATES);
     let fault = |path: &Path, source| MattersError::Certificate { path: path.into(), source };
-    // The page comes last: where it is, all of it is.
-    if folder.join(format!("{index:08}.html")).exists() {
+    if page_of(vault, index).exists() {
         return Ok(false);
     }
     std::fs::create_dir_all(&folder).map_err(|error| fault(&folder, error))?;

@@ -186,7 +186,11 @@ impl Exporter<'_> {
             Ok((bundle, list)) => {
                 let done =
                     serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
-                log.outcome(&grant, Outcome::Done(done))?;
+                if let Err(fault) = log.outcome(&grant, Outcome::Done(done)) {
+                    // Nothing is given away that the log does not say was.
+                    parcel.abandon()?;
+                    return Err(fault.into());
+                }
                 Ok(bundle)
             }
             Err(error) => {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::archive::access::{Action, Actor, Reason, Request};
+use crate::archive::access::{Action, Actor, NOTE_BYTES_MAX, Reason, Request};
 use crate::archive::custody::{CustodianName, Custody};
 use crate::archive::entry::{Outcome, Resource};
 use crate::archive::epoch::ClassName;
@@ -133,6 +133,14 @@ pub enum VaultError {
         /// Those that there are.
         codes: String,
     },
+    /// Longer than entries of the log have room for.
+    #[error(
+        "the note has {bytes} bytes, and it is at most {NOTE_BYTES_MAX}: say where more of it is written"
+    )]
+    NoteTooLong {
+        /// How long it is.
+        bytes: usize,
+    },
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -226,12 +234,21 @@ impl Vault {
         if !codes.iter().any(|known| known == code) {
             return Err(VaultError::ReasonCode { code: code.into(), codes: codes.join(", ") });
         }
+        if text.len() > NOTE_BYTES_MAX {
+            return Err(VaultError::NoteTooLong { bytes: text.len() });
+        }
         Ok(Reason { code: code.into(), text: text.into() })
     }
 
     /// All places where copies are, in the order of the configuration: the first is where recordings are taken in.
     pub fn places(&self) -> Result<Vec<Arc<dyn Place>>, VaultError> {
         Ok(self.config.places.iter().map(place::open).collect::<Result<_, _>>()?)
+    }
+
+    /// The same, where what is done in the others is not to wait for one that is away: that one says so of all that is
+    /// asked of it.
+    pub fn places_if_there(&self) -> Result<Vec<Arc<dyn Place>>, VaultError> {
+        Ok(self.config.places.iter().map(place::open_if_there).collect::<Result<_, _>>()?)
     }
 
     /// The first place, where recordings are taken in, whatever may be wrong with others.

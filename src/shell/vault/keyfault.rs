@@ -121,6 +121,26 @@ pub enum KeyFault {
     /// A recording has an envelope already.
     #[error("recording {0} has an envelope already: what is under it would be lost")]
     HasEnvelope(RecordingId),
+    /// An epoch's key is needed.
+    #[error(
+        "the key of epoch {epoch} is kept: {count} envelopes are under it, as of recordings that have come meanwhile"
+    )]
+    InUse {
+        /// Which epoch.
+        epoch: Epoch,
+        /// How many.
+        count: usize,
+    },
+    /// It may still have what was destroyed.
+    #[error(
+        "`{}` is an older file of envelopes, which should have been shredded and may have what was destroyed: say \
+         `sejf vault keys repair`, which shreds it, and try again",
+        path.display()
+    )]
+    LeftOver {
+        /// The file.
+        path: PathBuf,
+    },
     /// What was granted is something else.
     #[error("what was granted is not what is asked of the keys: {0}")]
     NotGranted(String),

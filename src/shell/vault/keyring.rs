@@ -25,7 +25,8 @@ use crate::seal::stream::seal_whole;
 use crate::shell::entropy::OsRandom;
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keystore::{
-    KeyStore, envelopes_dir, group_slot, identity_slot, recipient_slot, recipient_text, tombstone_slot,
+    KeyStore, TOMBSTONE_ENTRY, envelopes_dir, group_slot, identity_slot, recipient_slot, recipient_text,
+    tombstone_slot,
 };
 
 /// The root identity, and through it all others. Dropped, the vault is locked again. May be shared by threads; other
@@ -311,11 +312,12 @@ impl KeyRing {
         ids: &[RecordingId],
     ) -> Result<u64, KeyFault> {
         granted(grant, Action::Destroy, epoch, Some(ids))?;
+        // First of all: a place that is away may be the one that has the epoch.
+        self.store.mirror.writable()?;
         if self.known_epoch(epoch)?.is_none() {
             return Ok(0);
         }
         let _lock = self.store.lock()?;
-        self.store.mirror.writable()?;
         self.finish_locked()?;
         self.begin(&Begun { epoch: epoch.to_string(), ids: ids.to_vec() })?;
         let destroyed = self.destroy_locked(epoch, ids, &|_| true)?;
@@ -328,8 +330,30 @@ impl KeyRing {
     pub fn destroy_epoch(&self, grant: &Grant, epoch: &Epoch) -> Result<(), KeyFault> {
         granted(grant, Action::Destroy, epoch, None)?;
         let _lock = self.store.lock()?;
+        self.destroy_epoch_locked(grant, epoch)
+    }
+
+    /// The same, unless an envelope is under it: a recording may have come since it was decided about.
+    pub fn destroy_empty_epoch(&self, grant: &Grant, epoch: &Epoch) -> Result<(), KeyFault> {
+        granted(grant, Action::Destroy, epoch, None)?;
+        let _lock = self.store.lock()?;
         self.store.mirror.writable()?;
-        let word = format!("epoch {epoch}: destroyed, entry {} of the vault's log\n", grant.entry());
+        self.finish_locked()?;
+        match self.known_epoch(epoch) {
+            Ok(None) | Err(KeyFault::Destroyed(_)) => {}
+            Ok(Some(_)) => self.refresh(epoch)?,
+            Err(fault) => return Err(fault),
+        }
+        let count = self.with_index(epoch, |index| index.ids.len());
+        if count > 0 {
+            return Err(KeyFault::InUse { epoch: epoch.clone(), count });
+        }
+        self.destroy_epoch_locked(grant, epoch)
+    }
+
+    fn destroy_epoch_locked(&self, grant: &Grant, epoch: &Epoch) -> Result<(), KeyFault> {
+        self.store.mirror.writable()?;
+        let word = format!("epoch {epoch}{TOMBSTONE_ENTRY}{} of the vault's log\n", grant.entry());
         self.store.mirror.write(&tombstone_slot(epoch), 0, word.as_bytes())?;
         self.forget(epoch);
         self.store.erase_epoch(epoch)

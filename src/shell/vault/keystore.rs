@@ -195,6 +195,11 @@ impl KeyStore {
         Ok(self.mirror.exists(&tombstone_slot(epoch), 0))
     }
 
+    /// The entry of the vault's log that let an epoch's key be destroyed; nothing where it was not.
+    pub fn destroyed_by(&self, epoch: &Epoch) -> Result<Option<u64>, KeyFault> {
+        Ok(self.mirror.read(&tombstone_slot(epoch), 0, |bytes| Ok(entry_in(bytes)))?.flatten())
+    }
+
     /// Which shares these keys open.
     pub fn prove(&self, identities: &[Identities]) -> Result<Proof, KeyFault> {
         let scheme = self.scheme()?;
@@ -500,6 +505,11 @@ pub(super) fn group_slot(epoch: &Epoch, group: u32) -> Slot {
     Slot::new(envelopes_dir(epoch), format!("{group:06}"), "age")
 }
 
+fn entry_in(tombstone: &[u8]) -> Option<u64> {
+    let (_, rest) = std::str::from_utf8(tombstone).ok()?.split_once(TOMBSTONE_ENTRY)?;
+    rest.split(' ').next()?.parse().ok()
+}
+
 pub(super) fn recipient_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
@@ -507,6 +517,8 @@ pub(super) fn recipient_text(bytes: &[u8]) -> String {
 /// Folder of the first key place, in a vault's home.
 pub const KEYS_DIR: &str = "keys";
 pub(super) const EPOCHS_DIR: &str = "epochs";
+/// Stands in what is left of an epoch, before the number of the entry.
+pub(super) const TOMBSTONE_ENTRY: &str = ": destroyed, entry ";
 const ROOT_DIR: &str = "root-";
 const MARK: &str = "vault.id";
 const LOCK: &str = "lock";

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::archive::access::{Decision, Grant, Request, decide};
 use crate::archive::entry::{Entry, Outcome};
+use crate::seal::log::LogError;
+use crate::seal::log_verify::read_range;
 use crate::seal::note::Signer;
 use crate::shell::clock;
 use crate::shell::disk::Disk;
-use crate::shell::receipts::{ReceiptLog, ReceiptsError};
+use crate::shell::receipts::{DIR_NAME, ReceiptLog, ReceiptsError, read_file};
 
 /// Why nothing was granted.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +79,44 @@ impl VaultLog {
         self.write(&[grant.entry_of(clock::now(), outcome)])
     }
 
-    /// All entries as they were written, checked against the signature.
-    pub fn read(&self) -> Result<Vec<Vec<u8>>, ReceiptsError> {
-        let _writer = self.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Ok(self.open()?.verified()?.map(|log| log.entries).unwrap_or_default())
+    /// Entries from `from` on, at most `count`, and how many there are in all; proved by the signature. Who writes
+    /// meanwhile is not held up for longer than it takes to see how far it is signed.
+    pub fn read_from(&self, from: u64, count: u64) -> Result<(Vec<Vec<u8>>, u64), ReceiptsError> {
+        let dir = self.dir.join(DIR_NAME);
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let writer = self.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // Whoever has the log is done with it then: all that is signed is on the disk.
+            let log = self.open()?;
+            let signed = log.signed();
+            let held = (tries == 0).then_some((writer, log));
+            match read_range(&|path| read_file(&dir, path), &signed, from, count) {
+                Ok(entries) => return Ok((entries, signed.size)),
+                // A file that another checkpoint does not need any more: at last nobody else may write one.
+                Err(LogError::Missing { .. }) if held.is_none() => {}
+                Err(source) => return Err(ReceiptsError::Log { dir, source }),
+            }
+        }
+    }
+
+    /// Goes through all entries from `from` on with their numbers, some at a time.
+    pub fn each<E: From<ReceiptsError>>(
+        &self,
+        from: u64,
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut next = from;
+        loop {
+            let (entries, _) = self.read_from(next, ENTRIES_AT_ONCE)?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            for entry in &entries {
+                each(next, entry)?;
+                next += 1;
+            }
+        }
     }
 
     /// Adds entries, on the disk when this returns. The number of the first.
@@ -103,6 +139,10 @@ impl VaultLog {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Entries that are in memory at once: of the longest ones, a quarter of a gigabyte.
+pub const ENTRIES_AT_ONCE: u64 = 4_096;
+const TRIES: u32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -135,6 +175,52 @@ mod tests {
         assert_eq!(outcomes.len(), 3);
         assert_eq!(outcomes[0], Outcome::Granted);
         assert!(matches!(outcomes[1], Outcome::Refused(_)) && matches!(outcomes[2], Outcome::Done(_)));
+    }
+
+    /// Nobody waits for somebody who reads, and nobody reads what is not signed.
+    #[test]
+    fn it_is_read_from_any_entry_on_while_others_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = || {
+            let signer = || Signer::from_seed("vault", &[3; 32]).unwrap();
+            VaultLog::new(dir.path(), signer, Box::new(RealDisk::new(false)))
+        };
+        let actor = Actor::vault();
+        let write = |log: &VaultLog, number: u64| {
+            let (action, resource, now) = (Action::TakeIn, Resource::Request(number), Stamp::ZERO);
+            let decision = log.decide_now(&Request { actor: &actor, action, resource, reason: None, now });
+            log.write(&[Entry::granted(&decision.unwrap())]).unwrap()
+        };
+        let number = |entry: &[u8]| match Entry::from_bytes(entry).unwrap().resource {
+            Resource::Request(number) => number,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(log().read_from(0, 9).unwrap(), (Vec::new(), 0));
+        std::thread::scope(|threads| {
+            let writing = threads.spawn(|| (0..300).for_each(|at| assert_eq!(write(&log(), at), at)));
+            let (log, mut next) = (log(), 0);
+            while next < 300 {
+                let (entries, size) = log.read_from(next, 100).unwrap();
+                for entry in &entries {
+                    assert_eq!(number(entry), next);
+                    next += 1;
+                }
+                assert!(next <= size && size <= 300);
+            }
+            writing.join().unwrap();
+        });
+        let mut seen = 0;
+        let counted = log().each(7, |index, entry| -> Result<(), ReceiptsError> {
+            assert_eq!((number(entry), index), (index, 7 + seen));
+            seen += 1;
+            Ok(())
+        });
+        counted.unwrap();
+        assert_eq!(seen, 293);
+        // What is not asked for need not be there.
+        std::fs::remove_file(dir.path().join("receipts/tile/entries/000")).unwrap();
+        assert_eq!(log().read_from(280, 99).unwrap().0.len(), 20);
+        assert!(log().read_from(0, 1).is_err());
     }
 
     /// Access fails closed.

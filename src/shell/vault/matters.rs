@@ -1,14 +1,16 @@
 //! Holds, events, requests for destruction: said here, kept in the log, copied into the catalog.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::json;
 
 use crate::archive::access::{Action, Actor, Grant, Reason, Request as Asking};
-use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, trust};
+use crate::archive::certificate::Certificate;
+use crate::archive::clock::{ClockDoubt, ClockTrust, Past, Reading, to_keep, trust};
 use crate::archive::custody::CustodianName;
 use crate::archive::entry::{Entry, Outcome, Resource};
-use crate::archive::epoch::Epoch;
+use crate::archive::epoch::{ClassName, Epoch};
 use crate::archive::hold::{Hold, HoldName};
 use crate::archive::matter::{self, IDS_MAX, Matter, MatterError, Said};
 use crate::archive::record::RecordingId;
@@ -16,13 +18,15 @@ use crate::archive::request::{Agreement, ApprovalError, Request, What};
 use crate::archive::retention::Rules;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
+use crate::seal::log::ENTRY_BYTES_MAX;
+use crate::seal::note::VerifyKey;
 use crate::shell::clock;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::retention::MattersRead;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
 use crate::shell::vault::home::{Vault, VaultError, write_new};
 use crate::shell::vault::keyfault::KeyFault;
-use crate::shell::vault::log::Denied;
+use crate::shell::vault::log::{Denied, ENTRIES_AT_ONCE};
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +78,22 @@ pub enum MattersError {
     /// There is one of that name.
     #[error("there is a hold `{0}` already, or there was one: give another name")]
     HoldExists(HoldName),
+    /// A class that nothing has.
+    #[error("there is no class `{class}`, neither in vault.toml nor of a recording: there are {known}")]
+    NoClass {
+        /// What was named.
+        class: ClassName,
+        /// Those that there are.
+        known: String,
+    },
+    /// A recorder that nobody knows.
+    #[error("no recorder, or more than one, is named `{recorder}`: give the whole key; there are {known}")]
+    NoRecorder {
+        /// What was named.
+        recorder: String,
+        /// Keys of those that there are.
+        known: String,
+    },
     /// There is none.
     #[error("there is no hold `{0}` in force: see `sejf hold list`")]
     NoHold(HoldName),
@@ -103,6 +123,23 @@ pub enum MattersError {
     /// Was told to stop.
     #[error("stopped; what was begun is finished the next time")]
     Stopped,
+    /// Its certificate would be longer than an entry of the log. Nothing was erased.
+    #[error(
+        "nothing is destroyed of {count} recordings, because their certificate would have {bytes} bytes, and an entry \
+         of the log has at most {ENTRY_BYTES_MAX}: shorten the names of places and folders in vault.toml"
+    )]
+    TooLong {
+        /// Recordings.
+        count: usize,
+        /// Bytes.
+        bytes: usize,
+    },
+    /// A key is gone, and nobody's word is found for it.
+    #[error(
+        "the key of {0} is gone, and the log does not say at which request's word: nothing is certified of it; see \
+         `sejf vault keys check`"
+    )]
+    NoWord(Epoch),
     /// A recording still opens.
     #[error("recording {0} still has an envelope after it was destroyed: see `sejf vault keys check`")]
     StillThere(RecordingId),
@@ -150,27 +187,50 @@ impl Matters {
     }
 }
 
+/// A scope as recordings can have it: a hold on a class or a recorder that was misspelt would hold nothing. A recorder
+/// may be given by its name where that is one's alone.
+pub async fn known_scope(vault: &Vault, catalog: &Catalog, scope: Scope) -> Result<Scope, MattersError> {
+    let listed = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
+    if let Some(class) = &scope.class {
+        let mut classes: BTreeSet<_> = vault.classes().iter().map(ToString::to_string).collect();
+        classes.extend(catalog.epochs().await?.iter().map(|epoch| epoch.class.to_string()));
+        if !classes.contains(class.as_str()) {
+            return Err(MattersError::NoClass { class: class.clone(), known: listed(&classes) });
+        }
+    }
+    let Some(named) = scope.recorder.clone() else { return Ok(scope) };
+    let mut recorders: BTreeSet<_> = catalog.recorders().await?.into_iter().collect();
+    recorders.extend(vault.config.recorders.iter().map(|recorder| recorder.key.trim().to_owned()));
+    let is_named = |key: &&String| **key == named || key.split('+').next() == Some(named.as_str());
+    let mut fitting = recorders.iter().filter(is_named);
+    let recorder = match (fitting.next(), fitting.next()) {
+        (Some(recorder), None) => recorder.clone(),
+        // One that has sent nothing yet.
+        (None, _) if named.parse::<VerifyKey>().is_ok() => named,
+        _ => return Err(MattersError::NoRecorder { recorder: named, known: listed(&recorders) }),
+    };
+    Ok(Scope { recorder: Some(recorder), ..scope })
+}
+
 /// Brings the catalog up to the log.
 pub async fn catch_up(vault: &Vault, catalog: &Catalog) -> Result<MattersRead, MattersError> {
     loop {
         let from = catalog.matters_read().await?;
-        let entries = vault.log.read()?;
-        let size = entries.len() as u64;
+        let (entries, size) = vault.log.read_from(from.size, ENTRIES_AT_ONCE)?;
         if size < from.size {
             let catalog = catalog.name().to_owned();
             return Err(MattersError::LogShrank { size, read: from.size, catalog });
         }
-        let (mut said, mut newest) = (Vec::new(), from.newest);
-        for (index, bytes) in
-            entries.iter().enumerate().skip(usize::try_from(from.size).unwrap_or(usize::MAX))
-        {
-            let index = index as u64;
+        let (mut said, mut to) = (Vec::new(), from);
+        for bytes in &entries {
+            let index = to.size;
             let entry = Entry::from_bytes(bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
-            newest = if is_clock_word(&entry) { Some(entry.at) } else { newest.max(Some(entry.at)) };
+            to.newest = if is_clock_word(&entry) { Some(entry.at) } else { to.newest.max(Some(entry.at)) };
+            to.size += 1;
             said.extend(matter::read(index, &entry)?.map(|said| (index, said)));
         }
-        let to = MattersRead { size, newest };
-        if to == from || catalog.absorb(from.size, &said, to).await? {
+        let is_taken = to == from || catalog.absorb(from.size, &said, to).await?;
+        if is_taken && to.size >= size {
             return Ok(to);
         }
     }
@@ -180,26 +240,47 @@ pub async fn catch_up(vault: &Vault, catalog: &Catalog) -> Result<MattersRead, M
 /// must not bring back.
 pub fn tombstones(vault: &Vault) -> Result<Vec<(RecordingId, u64)>, MattersError> {
     let mut all = Vec::new();
-    for (index, bytes) in (0..).zip(vault.log.read()?) {
-        let entry = Entry::from_bytes(&bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
-        if let Some(Said::Done(Matter::Destroyed(certificate))) = matter::read(index, &entry)? {
+    vault.log.each(0, |index, bytes| -> Result<(), MattersError> {
+        if let Some(certificate) = certificate(index, bytes)? {
             all.extend(certificate.recordings().iter().map(|recording| (recording.id, index)));
         }
-    }
+        Ok(())
+    })?;
     Ok(all)
 }
 
-/// Whether the clock may be believed; where it may, that is remembered. `newest` is of the log's entries.
+/// The certificate that an entry is, where it is one.
+pub(super) fn certificate(index: u64, bytes: &[u8]) -> Result<Option<Certificate>, MatterError> {
+    let entry = Entry::from_bytes(bytes).map_err(|_| MatterError { index, at: Stamp::ZERO })?;
+    Ok(match matter::read(index, &entry)? {
+        Some(Said::Done(Matter::Destroyed(certificate))) => Some(certificate),
+        _ => None,
+    })
+}
+
+/// Whether the clock may be believed. `newest` is of the log's entries. Nothing is written.
+pub fn look_at_clock(vault: &Vault, newest: Option<Stamp>) -> Result<ClockTrust, MattersError> {
+    let past = Past { believed: believed(vault), newest_entry: newest };
+    Ok(trust(&reading()?, &past))
+}
+
+/// The same, and where it may be believed, that is remembered.
 pub fn clock_trust(vault: &Vault, newest: Option<Stamp>) -> Result<ClockTrust, MattersError> {
     let reading = reading()?;
-    // What cannot be read is nothing to go by: then the log is.
-    let believed = std::fs::read(vault.home.join(CLOCK)).ok();
-    let believed = believed.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let trusted = trust(&reading, &Past { believed, newest_entry: newest });
-    if trusted == ClockTrust::Trusted {
+    let past = Past { believed: believed(vault), newest_entry: newest };
+    let trusted = trust(&reading, &past);
+    if trusted == ClockTrust::Trusted
+        && let Some(reading) = to_keep(&reading, past.believed.as_ref())
+    {
         believe(vault, &reading)?;
     }
     Ok(trusted)
+}
+
+/// What cannot be read is nothing to go by: then the log is.
+fn believed(vault: &Vault) -> Option<Reading> {
+    let bytes = std::fs::read(vault.home.join(CLOCK)).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 fn reading() -> Result<Reading, MattersError> {
@@ -274,7 +355,13 @@ impl Speaker {
             reason: self.reason.clone(),
             released: None,
         };
-        self.say(vault, catalog, &grant, &Matter::Held(hold)).await
+        let matter = Matter::Held(hold.clone());
+        self.say(vault, catalog, &grant, &matter).await?;
+        // Of two that were laid by one name at once, the first in the log holds.
+        match Matters::load(vault, catalog).await?.hold(name) {
+            Some(held) if *held == hold => Ok(()),
+            _ => Err(MattersError::HoldExists(name.clone())),
+        }
     }
 
     /// Lets a hold go.
@@ -387,12 +474,6 @@ impl Speaker {
 
 fn fits(count: usize) -> Result<(), MattersError> {
     if count > IDS_MAX { Err(MattersError::TooMany(count)) } else { Ok(()) }
-}
-
-/// The reason that a request gives, for what is done because of it.
-pub(super) fn because(request: &Request, epoch: &Epoch) -> Reason {
-    let text = format!("request {} of {epoch}: {}", request.number, request.reason.text);
-    Reason { code: request.reason.code.clone(), text: text.trim_end_matches([':', ' ']).to_owned() }
 }
 
 const CLOCK: &str = "clock.json";

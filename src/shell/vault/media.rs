@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use crate::archive::access::{Action, Actor, Grant, Reason, Request};
-use crate::archive::entry::{Outcome, Resource};
+use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::envelope;
 use crate::archive::media::{self, Layout, Medium, SecretScan};
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
@@ -142,8 +142,14 @@ pub enum MediaError {
     #[error("making parity of the medium: a slice cannot be read back, or there are too many")]
     Parity,
     /// No such medium.
-    #[error("the register has no medium `{0}`: see `sejf media list`")]
+    #[error(
+        "the register has no medium `{0}`: see `sejf media list`; where it is one of ours, `sejf media verify` with \
+         `--register` puts it there"
+    )]
     Unknown(String),
+    /// The log is not what it should be.
+    #[error("entry {0} of the vault's log is not understood: a later version wrote it")]
+    Entry(u64),
 }
 
 impl MediaWriter<'_> {
@@ -165,7 +171,7 @@ impl MediaWriter<'_> {
         };
         let mut parcel = Parcel::begin_in(order.dir);
         let written = self.fill(&medium, &records, order.program, &mut parcel).and_then(|list| {
-            let moved = moved("written", &grant, order.seal, order.place, medium.written);
+            let moved = moved(WRITTEN, &grant, order.seal, order.place, medium.written);
             self.runtime.block_on(self.catalog.add_medium(&medium, &moved))?;
             Ok(list)
         });
@@ -205,6 +211,57 @@ impl MediaWriter<'_> {
         let done = serde_json::json!({ "what": what, "seal": seal, "place": place });
         self.vault.log.outcome(&grant, Outcome::Done(done))?;
         Ok(())
+    }
+
+    /// Has a medium in the register that is not there, as after the catalog was lost: what is on it, as it says itself
+    /// under our signature, and what our log says became of it. Whether it was not there.
+    pub fn learn(&self, medium: &Medium) -> Result<bool, MediaError> {
+        let id = &medium.id;
+        if !self.runtime.block_on(self.catalog.media(Some(id)))?.is_empty() {
+            return Ok(false);
+        }
+        let mut moves = self.logged_moves(id)?.into_iter();
+        // The log has it first: of one that it does not know, it is not for us to say that it is ours.
+        let written = moves.next().filter(|moved| moved.what == WRITTEN);
+        let written = written.ok_or_else(|| MediaError::Unknown(id.clone()))?;
+        self.runtime.block_on(async {
+            self.catalog.add_medium(medium, &Move { at: medium.written, ..written }).await?;
+            for moved in moves {
+                self.catalog.move_medium(id, &moved).await?;
+            }
+            Ok(true)
+        })
+    }
+
+    /// What the log says became of a medium, oldest first.
+    fn logged_moves(&self, id: &str) -> Result<Vec<Move>, MediaError> {
+        let (mut moves, mut granted) = (Vec::new(), 0);
+        self.vault.log.each(0, |index, bytes| -> Result<(), MediaError> {
+            let entry = Entry::from_bytes(bytes).map_err(|_| MediaError::Entry(index))?;
+            if entry.action != Action::Media || entry.resource != Resource::Medium(id.into()) {
+                return Ok(());
+            }
+            match &entry.outcome {
+                Outcome::Granted => granted = index,
+                Outcome::Done(done) => {
+                    let text = |name: &str| done[name].as_str().unwrap_or_default().to_owned();
+                    // Of one that was written it says more.
+                    let what = done["what"].as_str().unwrap_or(WRITTEN).to_owned();
+                    moves.push(Move {
+                        at: entry.at,
+                        what,
+                        who: entry.actor.clone(),
+                        seal: text("seal"),
+                        place: text("place"),
+                        reason: in_words(entry.reason.as_ref()),
+                        entry: granted,
+                    });
+                }
+                Outcome::Refused(_) | Outcome::Failed(_) => {}
+            }
+            Ok(())
+        })?;
+        Ok(moves)
     }
 
     fn ask(&self, id: &str, actor: &Actor, reason: &Reason) -> Result<Grant, Denied> {
@@ -315,6 +372,10 @@ impl MediaWriter<'_> {
                     to.write_all(&stored.header)?;
                     io::copy(&mut stored, &mut to).map(drop)
                 });
+                // A medium that is full says nothing of the copy, and no more of it is fetched.
+                if written.is_err() && !stored.has_failed() {
+                    return Ok(written?);
+                }
                 stored.finish()?;
                 Ok(written?)
             };
@@ -331,16 +392,20 @@ impl MediaWriter<'_> {
 }
 
 fn moved(what: &str, grant: &Grant, seal: &str, place: &str, at: crate::base::time::Stamp) -> Move {
-    let reason = grant.reason().map(|reason| format!("{} {}", reason.code, reason.text)).unwrap_or_default();
     Move {
         at,
         what: what.into(),
         who: grant.actor().into(),
         seal: seal.into(),
         place: place.into(),
-        reason: reason.trim().into(),
+        reason: in_words(grant.reason()),
         entry: grant.entry(),
     }
+}
+
+fn in_words(reason: Option<&Reason>) -> String {
+    let text = reason.map(|reason| format!("{} {}", reason.code, reason.text)).unwrap_or_default();
+    text.trim().to_owned()
 }
 
 /// The program that checks it: this one.
@@ -358,7 +423,11 @@ fn program(own: &Path, parcel: &mut Parcel) -> Result<(), MediaError> {
 
 /// Recovery slices, and hashes of all slices.
 fn parity(parcel: &mut Parcel) -> Result<(), MediaError> {
-    let run = Run::new(parcel.dir(), &parcel.sums());
+    let run = Run::new(parcel.dir(), &parcel.sums()).map_err(|source| MediaError::Io {
+        doing: "looking into",
+        path: parcel.dir().into(),
+        source,
+    })?;
     let layout = Layout::of(run.bytes);
     let count = usize::try_from(layout.slices).map_err(|_| MediaError::Parity)?;
     let (mut hashes, mut recovery_hashes) = (vec![Digest::of(b""); count], Vec::new());
@@ -431,6 +500,8 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
 }
 
 const PROGRAM: &str = "sejf";
+/// The first of a medium's moves.
+const WRITTEN: &str = "written";
 const PAGE: u32 = 256;
 const SCAN_BYTES: usize = 1 << 20;
 const README: &str = "A medium of an archive of call recordings

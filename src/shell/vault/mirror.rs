@@ -310,6 +310,24 @@ impl Mirror {
         Ok(all)
     }
 
+    /// A file in a folder of any place that should have been shredded: of a lower generation, or begun.
+    pub(super) fn left_over(&self, dir: &str) -> Result<Option<PathBuf>, KeyFault> {
+        let newest = self.newest(dir)?;
+        for place in &self.places {
+            let path = place.join(dir);
+            let names = self.disk.list(&path).map_err(KeyFault::io("listing", &path))?;
+            if let Some(begun) = names.iter().find(|name| name.starts_with('.') && name.ends_with(".new")) {
+                return Ok(Some(path.join(begun)));
+            }
+            let files = self.files(place, dir)?.into_iter();
+            let mut older = files.filter(|(slot, generation)| newest.get(slot) != Some(generation));
+            if let Some((slot, generation)) = older.next() {
+                return Ok(Some(path.join(slot.name(generation))));
+            }
+        }
+        Ok(None)
+    }
+
     /// Puts the same bytes over a file that has rotted in one place.
     pub(super) fn mend(&self, slot: &Slot, generation: u64, bytes: &[u8]) -> Result<u64, KeyFault> {
         self.writable()?;

@@ -35,6 +35,13 @@ impl Parcel {
     pub fn begin(dir: &Path) -> Result<Self, ParcelError> {
         let made = fs::DirBuilder::new().mode(0o700).create(dir);
         made.map_err(fault("making folder", dir))?;
+        // Its name is to be on the disk too: what is in it is given away by it.
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let synced = File::open(parent).and_then(|parent| parent.sync_all());
+        synced.map_err(|error| {
+            let _ = fs::remove_dir(dir);
+            fault("syncing", parent)(error)
+        })?;
         Ok(Self { dir: dir.into(), sums: BTreeMap::new() })
     }
 

@@ -47,6 +47,8 @@ pub struct StoredFile<'a> {
     at: u64,
     block: Bytes,
     context: digest::Context,
+    /// Why it could not be read on.
+    fault: Option<CopyFault>,
 }
 
 impl<'a> StoredFile<'a> {
@@ -74,34 +76,38 @@ impl<'a> StoredFile<'a> {
             at: 0,
             block: Bytes::new(),
             context: digest::Context::new(&digest::SHA256),
+            fault: None,
         })
     }
 
-    /// To be called when all of it has been read: whether it was what the catalog knows.
+    /// Whether it could not be read to where somebody wanted it.
+    pub fn has_failed(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    /// To be called when all of it has been read, or what was read did not open: whether it was what the catalog knows,
+    /// or why it could not be read. The rest is read for that.
     pub fn finish(mut self) -> Result<(), CopyFault> {
         let mut rest = [0; 4096];
-        let read = loop {
-            match self.read(&mut rest) {
-                Ok(0) => break Ok(()),
-                Ok(_) => {}
-                Err(error) => break Err(error),
-            }
-        };
-        let (place, object) = (self.place.name().to_owned(), self.object);
-        if read.is_err() || self.context.finish().as_ref() != self.sha256.0 {
-            return Err(CopyFault::Changed { place, object });
+        while !self.has_failed() && self.read(&mut rest).is_ok_and(|count| count > 0) {}
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        if self.context.finish().as_ref() != self.sha256.0 {
+            return Err(CopyFault::Changed { place: self.place.name().to_owned(), object: self.object });
         }
         Ok(())
     }
 
-    fn next_block(&mut self) -> io::Result<()> {
+    fn next_block(&mut self) -> Result<(), CopyFault> {
         let end = self.bytes.min(self.at + BLOCK_BYTES);
-        let got = self.runtime.block_on(self.place.get(&self.object, Some(self.at..end)));
-        let block = got.map_err(io::Error::other)?;
-        let block = block.filter(|block| block.len() as u64 == end - self.at).ok_or_else(|| {
-            let fault = format!("{}: `{}` is missing or cut", self.place.name(), self.object);
-            io::Error::new(io::ErrorKind::UnexpectedEof, fault)
-        })?;
+        let block = self.runtime.block_on(self.place.get(&self.object, Some(self.at..end)))?;
+        let (place, object) = (self.place.name().to_owned(), self.object.clone());
+        let block =
+            block.ok_or_else(|| CopyFault::Missing { place: place.clone(), object: object.clone() })?;
+        if block.len() as u64 != end - self.at {
+            return Err(CopyFault::Changed { place, object });
+        }
         self.context.update(&block);
         self.at = end;
         self.block = block;
@@ -112,8 +118,13 @@ impl<'a> StoredFile<'a> {
 /// The payload, without the header.
 impl Read for StoredFile<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.block.is_empty() && self.at < self.bytes {
-            self.next_block()?;
+        if self.block.is_empty()
+            && self.at < self.bytes
+            && let Err(fault) = self.next_block()
+        {
+            let error = io::Error::other(fault.to_string());
+            self.fault = Some(fault);
+            return Err(error);
         }
         let count = out.len().min(self.block.len());
         out[..count].copy_from_slice(&self.block.split_to(count));

@@ -180,8 +180,9 @@ pub fn bundle(dir: &Path, asked: &BundleAsked<'_>) -> Result<BundleReport, Verif
     }
     let key = vault.or_else(|| check.own_key());
     check.report.vault = key.as_ref().map(ToString::to_string).unwrap_or_default();
-    let statement = check.statement(key.as_ref());
-    check.files(&names);
+    let sums = check.read(SUMS_FILE);
+    let statement = check.statement(key.as_ref(), sums.as_deref());
+    check.files(&names, sums);
     if let (Some(key), Some(bundle)) = (&key, check.bundle()) {
         check.contents(key, &bundle, statement.as_ref());
     }
@@ -248,12 +249,11 @@ impl Check {
     }
 
     /// What was signed, where the signature is good and of the list that is here.
-    fn statement(&mut self, key: Option<&VerifyKey>) -> Option<Statement> {
+    fn statement(&mut self, key: Option<&VerifyKey>, sums: Option<&[u8]>) -> Option<Statement> {
         let (note, key) = (self.text(SIGNATURE_FILE)?, key?);
         match Statement::open(&note, key, STATEMENT) {
             Ok(statement) => {
-                let sums = self.read(SUMS_FILE)?;
-                if Digest::of(&sums) != statement.list {
+                if Digest::of(sums?) != statement.list {
                     self.tell(BundleFault::Changed { file: SUMS_FILE.into() });
                 }
                 Some(statement)
@@ -270,12 +270,11 @@ impl Check {
     }
 
     /// Compares every file with the list, also where that is not the one that was signed.
-    fn files(&mut self, names: &BTreeSet<String>) {
-        let sums = match std::fs::read(self.dir.join(SUMS_FILE)).map(String::from_utf8) {
-            Ok(Ok(text)) => Sums::from_sums(&text),
-            Ok(Err(_)) => Err(SumsError { line: 0 }),
-            Err(error) => return self.tell(io_fault(SUMS_FILE, &error)),
-        };
+    fn files(&mut self, names: &BTreeSet<String>, sums: Option<Vec<u8>>) {
+        // Why there is none is told.
+        let Some(sums) = sums else { return };
+        let sums = String::from_utf8(sums).map_err(|_| SumsError { line: 0 });
+        let sums = sums.and_then(|text| Sums::from_sums(&text));
         let sums = match sums {
             Ok(sums) => sums.0,
             Err(_) => {

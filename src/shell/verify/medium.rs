@@ -1,10 +1,11 @@
 //! Checks and mends a medium with nothing but the medium.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -12,9 +13,9 @@ use crate::archive::media::{Layout, Medium, STATEMENT};
 use crate::archive::record::Digest;
 use crate::archive::sums::{Statement, Sum, Sums};
 use crate::seal::note::VerifyKey;
+use crate::shell::verify::beneath::Beneath;
 use crate::shell::verify::fault::VerifyError;
-use crate::shell::verify::log::read_regular;
-use crate::shell::verify::{Found, hash};
+use crate::shell::verify::{Found, hash_file};
 
 /// What a medium is.
 #[derive(Debug, Default, Serialize)]
@@ -39,6 +40,9 @@ pub struct MediumReport {
     pub bytes: u64,
     /// Whether what is wrong can be mended with what is on it.
     pub mendable: bool,
+    /// What it says of itself, where that is as it was signed.
+    #[serde(skip)]
+    pub medium: Option<Medium>,
 }
 
 /// Something that is wrong with a medium.
@@ -80,6 +84,16 @@ pub enum MediumFault {
     },
 }
 
+impl MediumFault {
+    /// The file it is of; nothing where it is of the medium as a whole.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::Added { file } | Self::Changed { file, .. } | Self::Missing { file } => Some(file),
+            Self::Unsigned { .. } | Self::Unreadable { .. } => None,
+        }
+    }
+}
+
 fn ranges(at: &[(u64, u64)]) -> String {
     let shown =
         at.iter().take(SHOWN_MAX).map(|(from, to)| format!("bytes {from} to {}", to.saturating_sub(1)));
@@ -118,7 +132,7 @@ pub fn repair(dir: &Path, vault: Option<&str>) -> Result<MediumReport, VerifyErr
         return Ok(report);
     }
     if let Some(state) = state {
-        state.mend().map_err(|(path, source)| VerifyError::Io { path, source })?;
+        state.mend().map_err(|(file, source)| VerifyError::Io { path: dir.join(file), source })?;
     }
     medium(dir, vault)
 }
@@ -132,7 +146,7 @@ pub(in crate::shell) fn copy_of(name: &str) -> String {
 }
 
 struct State {
-    dir: PathBuf,
+    medium: Arc<Beneath>,
     /// Control files as they should be.
     control: BTreeMap<&'static str, Vec<u8>>,
     run: Run,
@@ -147,18 +161,20 @@ fn look(dir: &Path, vault: Option<&str>) -> Result<(MediumReport, Option<State>)
     let pinned = vault.map(|text| text.parse::<VerifyKey>()).transpose();
     let pinned = pinned.map_err(|source| VerifyError::Recorder { source })?;
     let Found { names, faults } = Found::below(dir)?;
+    let medium = Beneath::open(dir).map_err(|source| VerifyError::Io { path: dir.into(), source })?;
+    let medium = Arc::new(medium);
     let mut report = MediumReport { pinned: pinned.is_some(), ..MediumReport::default() };
     let faults = faults.into_iter().map(|fault| fault.to_string());
     let faults = faults.filter(|fault| !fault.contains("lost+found"));
     report.faults.extend(faults.map(|fault| MediumFault::Unreadable { fault }));
-    let signed = match Signed::read(dir, pinned) {
+    let signed = match Signed::read(&medium, pinned) {
         Ok(signed) => signed,
         Err(fault) => {
             report.faults.push(MediumFault::Unsigned { fault });
             return Ok((report, None));
         }
     };
-    signed.tell_control(dir, &mut report);
+    signed.tell_control(&medium, &mut report);
     let Signed { statement, key, sums, control } = signed;
     report.id = statement.id;
     report.written = statement.made.to_string();
@@ -171,12 +187,12 @@ fn look(dir: &Path, vault: Option<&str>) -> Result<(MediumReport, Option<State>)
             report.faults.push(MediumFault::Added { file: file.clone() });
         }
     }
-    let run = Run::new(dir, &sums);
+    let run = Run::of(Arc::clone(&medium), &sums);
     let layout = Layout::of(run.bytes);
     let mut state = State {
-        dir: dir.into(),
         control,
-        index: read_index(dir, &sums, layout),
+        index: read_index(&medium, &sums, layout),
+        medium,
         run,
         layout,
         bad: BTreeSet::new(),
@@ -184,11 +200,13 @@ fn look(dir: &Path, vault: Option<&str>) -> Result<(MediumReport, Option<State>)
     };
     state.check(&sums, &mut report);
     report.mendable = state.is_mendable(&report);
-    let own =
-        read_regular(&dir.join(MEDIUM)).ok().and_then(|json| serde_json::from_slice::<Medium>(&json).ok());
+    let own = state.medium.read(MEDIUM, CONTROL_BYTES_MAX).ok();
+    let own = own.and_then(|json| serde_json::from_slice::<Medium>(&json).ok());
     if let Some(medium) = own.filter(|medium| medium.id == report.id) {
-        report.label = medium.label;
+        report.label.clone_from(&medium.label);
         report.recordings = medium.recordings.len() as u64;
+        let is_signed = report.faults.iter().all(|fault| fault.file() != Some(MEDIUM));
+        report.medium = is_signed.then_some(medium);
     }
     Ok((report, Some(state)))
 }
@@ -202,10 +220,10 @@ struct Signed {
 }
 
 impl Signed {
-    fn read(dir: &Path, pinned: Option<VerifyKey>) -> Result<Self, String> {
+    fn read(medium: &Beneath, pinned: Option<VerifyKey>) -> Result<Self, String> {
         let texts = |name: &str| -> Vec<String> {
-            let both = [dir.join(name), dir.join(copy_of(name))];
-            both.iter().filter_map(|path| String::from_utf8(read_regular(path).ok()?).ok()).collect()
+            let read = |name: &String| String::from_utf8(medium.read(name, CONTROL_BYTES_MAX).ok()?).ok();
+            [name.to_owned(), copy_of(name)].iter().filter_map(read).collect()
         };
         let keys: Vec<VerifyKey> = match pinned {
             Some(key) => vec![key],
@@ -226,7 +244,13 @@ impl Signed {
                     fault = "neither MANIFEST nor its copy is the one that was signed".into();
                     continue;
                 };
-                let Ok(sums) = Sums::from_manifest(list) else { continue };
+                let sums = match Sums::from_manifest(list) {
+                    Ok(sums) => sums,
+                    Err(error) => {
+                        fault = error.to_string();
+                        continue;
+                    }
+                };
                 let key_text = format!("{key}\n").into_bytes();
                 let control =
                     [(KEY, key_text), (LIST, list.clone().into_bytes()), (SIGNATURE, note.into_bytes())];
@@ -236,10 +260,10 @@ impl Signed {
         Err(fault)
     }
 
-    fn tell_control(&self, dir: &Path, report: &mut MediumReport) {
+    fn tell_control(&self, medium: &Beneath, report: &mut MediumReport) {
         for (name, bytes) in &self.control {
             for file in [(*name).to_owned(), copy_of(name)] {
-                match read_regular(&dir.join(&file)) {
+                match medium.read(&file, CONTROL_BYTES_MAX) {
                     Ok(there) if there == *bytes => {}
                     Ok(_) => report.faults.push(MediumFault::Changed { file, at: Vec::new() }),
                     Err(_) => report.faults.push(MediumFault::Missing { file }),
@@ -250,14 +274,17 @@ impl Signed {
 }
 
 /// Hashes of all slices, from a copy that is as the list says.
-fn read_index(dir: &Path, sums: &Sums, layout: Layout) -> Option<Vec<Digest>> {
+fn read_index(medium: &Beneath, sums: &Sums, layout: Layout) -> Option<Vec<Digest>> {
     [SLICES.to_owned(), copy_of(SLICES)].into_iter().find_map(|name| {
-        let bytes = read_regular(&dir.join(&name)).ok()?;
         let sum = sums.0.get(&name)?;
+        let bytes = medium.read(&name, sum.bytes?).ok()?;
         let (hashes, rest) = bytes.as_chunks::<32>();
+        let count = hashes.len() as u64;
+        // What a list says that anybody may have signed is not gone through before there are as many.
         let is_it = Digest::of(&bytes) == sum.sha256
             && rest.is_empty()
-            && hashes.len() as u64 == layout.slices + layout.recovery();
+            && count >= layout.slices
+            && count == layout.slices + layout.recovery();
         is_it.then(|| hashes.iter().copied().map(Digest).collect())
     })
 }
@@ -269,21 +296,19 @@ impl State {
             let (slices, recovery) =
                 index.split_at(usize::try_from(self.layout.slices).unwrap_or(usize::MAX));
             self.bad = self.run.bad(self.layout, slices);
-            let whole = Run::of_file(&self.dir, RECOVERY, self.layout.recovery() * self.layout.slice_bytes);
-            self.bad_recovery = whole.bad(self.layout, recovery);
+            self.bad_recovery = self.recovery().bad(self.layout, recovery);
         }
         let suspects: BTreeSet<String> = self.run.files_in(self.layout, &self.bad).collect();
         for (file, sum) in &sums.0 {
-            let path = self.dir.join(file);
-            let length = std::fs::symlink_metadata(&path).ok().filter(|facts| facts.is_file());
-            let Some(length) = length.map(|facts| facts.len()) else {
+            let there = self.medium.file(file).and_then(|there| Ok((there.metadata()?.len(), there)));
+            let Ok((length, there)) = there else {
                 report.faults.push(MediumFault::Missing { file: file.clone() });
                 continue;
             };
             // What the slices say is whole need not be read again.
-            let is_in_slices = self.index.is_some() && self.run.has(file);
+            let is_in_slices = self.index.is_some() && !file.starts_with(PARITY);
             let is_whole = Some(length) == sum.bytes
-                && ((is_in_slices && !suspects.contains(file)) || is_as_listed(&path, sum));
+                && ((is_in_slices && !suspects.contains(file)) || is_as_listed(there, sum));
             if !is_whole {
                 let at = match file.as_str() {
                     RECOVERY => slice_ranges(self.layout, &self.bad_recovery),
@@ -307,25 +332,30 @@ impl State {
             && !self.layout.groups().any(|group| is_lost(&group))
     }
 
-    /// Writes what can be made of the rest. A group with too many losses stays as it is.
-    fn mend(mut self) -> Result<(), (PathBuf, io::Error)> {
-        for (name, bytes) in &self.control {
-            for file in [(*name).to_owned(), copy_of(name)] {
-                let path = self.dir.join(file);
-                if read_regular(&path).ok().as_ref() != Some(bytes) {
-                    write_whole(&path, bytes).map_err(|error| (path, error))?;
-                }
+    fn recovery(&self) -> Run {
+        let bytes = self.layout.recovery() * self.layout.slice_bytes;
+        Run { medium: Arc::clone(&self.medium), files: vec![(0, RECOVERY.into(), bytes)], bytes }
+    }
+
+    /// Writes a small file, both times that it is there, where it is not as it should be.
+    fn mend_both(&self, name: &str, bytes: &[u8]) -> Result<(), Unmended> {
+        for file in [name.to_owned(), copy_of(name)] {
+            if self.medium.read(&file, bytes.len() as u64).ok().as_deref() != Some(bytes) {
+                self.medium.write_whole(&file, bytes).map_err(|error| (file, error))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Writes what can be made of the rest. A group with too many losses stays as it is.
+    fn mend(mut self) -> Result<(), Unmended> {
+        for (name, bytes) in &self.control {
+            self.mend_both(name, bytes)?;
         }
         let Some(index) = self.index.take() else { return Ok(()) };
         let bytes: Vec<u8> = index.iter().flat_map(|digest| digest.0).collect();
-        for file in [SLICES.to_owned(), copy_of(SLICES)] {
-            let path = self.dir.join(file);
-            if read_regular(&path).ok().as_ref() != Some(&bytes) {
-                write_whole(&path, &bytes).map_err(|error| (path, error))?;
-            }
-        }
-        let recovery = Run::of_file(&self.dir, RECOVERY, self.layout.recovery() * self.layout.slice_bytes);
+        self.mend_both(SLICES, &bytes)?;
+        let recovery = self.recovery();
         self.run.make_lengths(&self.layout, &self.bad)?;
         recovery.make_lengths(&self.layout, &self.bad_recovery)?;
         for group in self.layout.groups() {
@@ -362,22 +392,16 @@ impl State {
     }
 }
 
-fn is_as_listed(path: &Path, sum: &Sum) -> bool {
-    hash(path).is_ok_and(|(bytes, sha256)| Some(bytes) == sum.bytes && Digest(sha256) == sum.sha256)
-}
+/// What could not be written, and why.
+type Unmended = (String, io::Error);
 
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+fn is_as_listed(file: File, sum: &Sum) -> bool {
+    hash_file(file).is_ok_and(|(bytes, sha256)| Some(bytes) == sum.bytes && Digest(sha256) == sum.sha256)
 }
 
 /// Files one after the other as one run of bytes.
 pub(in crate::shell) struct Run {
-    dir: PathBuf,
+    medium: Arc<Beneath>,
     /// Start, path, length.
     files: Vec<(u64, String, u64)>,
     /// Length of all.
@@ -386,22 +410,18 @@ pub(in crate::shell) struct Run {
 
 impl Run {
     /// All files of a list that parity is over.
-    pub(in crate::shell) fn new(dir: &Path, sums: &Sums) -> Self {
+    pub(in crate::shell) fn new(dir: &Path, sums: &Sums) -> io::Result<Self> {
+        Ok(Self::of(Arc::new(Beneath::open(dir)?), sums))
+    }
+
+    fn of(medium: Arc<Beneath>, sums: &Sums) -> Self {
         let (mut files, mut bytes) = (Vec::new(), 0);
         for (path, sum) in sums.0.iter().filter(|(path, _)| !path.starts_with(PARITY)) {
             let length = sum.bytes.unwrap_or_default();
             files.push((bytes, path.clone(), length));
             bytes += length;
         }
-        Self { dir: dir.into(), files, bytes }
-    }
-
-    fn of_file(dir: &Path, name: &str, bytes: u64) -> Self {
-        Self { dir: dir.into(), files: vec![(0, name.into(), bytes)], bytes }
-    }
-
-    fn has(&self, file: &str) -> bool {
-        self.files.iter().any(|(_, path, _)| path == file)
+        Self { medium, files, bytes }
     }
 
     /// Parts of files that a slice is made of: index of the file, offset there, offset in the slice, length.
@@ -425,11 +445,11 @@ impl Run {
     pub(in crate::shell) fn slice(&self, layout: Layout, slice: u64) -> Option<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(layout.slice_bytes).ok()?];
         for (nth, offset, at, length) in self.pieces(layout, slice) {
-            let path = self.dir.join(&self.files[nth].1);
-            if !std::fs::symlink_metadata(&path).ok()?.is_file() {
-                return None;
-            }
-            File::open(path).ok()?.read_exact_at(&mut bytes[at..at + length], offset).ok()?;
+            self.medium
+                .file(&self.files[nth].1)
+                .ok()?
+                .read_exact_at(&mut bytes[at..at + length], offset)
+                .ok()?;
         }
         Some(bytes)
     }
@@ -459,43 +479,36 @@ impl Run {
     }
 
     /// Has files that are to be mended be there, as long as they should be.
-    fn make_lengths(&self, layout: &Layout, bad: &BTreeSet<u64>) -> Result<(), (PathBuf, io::Error)> {
+    fn make_lengths(&self, layout: &Layout, bad: &BTreeSet<u64>) -> Result<(), Unmended> {
         let named: BTreeSet<String> = self.files_in(*layout, bad).collect();
         for (_, file, length) in &self.files {
-            let path = self.dir.join(file);
-            let facts = std::fs::symlink_metadata(&path);
-            if facts.as_ref().is_ok_and(|facts| facts.is_file() && facts.len() == *length) {
+            let there = self.medium.file(file).and_then(|there| Ok(there.metadata()?.len()));
+            if there.as_ref().is_ok_and(|there| there == length) {
                 continue;
             }
-            let is_longer = facts.as_ref().is_ok_and(|facts| facts.is_file() && facts.len() > *length);
+            let is_longer = there.as_ref().is_ok_and(|there| there > length);
             if !named.contains(file) && !is_longer && *length > 0 {
                 continue;
             }
             let make = || -> io::Result<()> {
-                if facts.as_ref().is_ok_and(|facts| !facts.is_file() && !facts.is_dir()) {
-                    std::fs::remove_file(&path)?;
-                }
-                if let Some(parent) = path.parent() {
-                    std::fs::create_dir_all(parent)?;
-                }
-                let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
-                file.set_len(*length)?;
-                file.sync_all()
+                let made = self.medium.make(file)?;
+                made.set_len(*length)?;
+                made.sync_all()
             };
-            make().map_err(|error| (path.clone(), error))?;
+            make().map_err(|error| (file.clone(), error))?;
         }
         Ok(())
     }
 
-    fn write(&self, layout: Layout, slice: u64, bytes: &[u8]) -> Result<(), (PathBuf, io::Error)> {
+    fn write(&self, layout: Layout, slice: u64, bytes: &[u8]) -> Result<(), Unmended> {
         for (nth, offset, at, length) in self.pieces(layout, slice) {
-            let path = self.dir.join(&self.files[nth].1);
+            let file = &self.files[nth].1;
             let write = || -> io::Result<()> {
-                let file = OpenOptions::new().write(true).open(&path)?;
-                file.write_all_at(&bytes[at..at + length], offset)?;
-                file.sync_all()
+                let there = self.medium.file_to_write(file)?;
+                there.write_all_at(&bytes[at..at + length], offset)?;
+                there.sync_all()
             };
-            write().map_err(|error| (path.clone(), error))?;
+            write().map_err(|error| (file.clone(), error))?;
         }
         Ok(())
     }
@@ -519,3 +532,5 @@ pub(in crate::shell) const SLICES: &str = "parity/slices";
 pub(in crate::shell) const RECOVERY: &str = "parity/recovery";
 const PARITY: &str = "parity/";
 const SHOWN_MAX: usize = 5;
+/// A list of some millions of files.
+const CONTROL_BYTES_MAX: u64 = 1 << 30;

@@ -2,6 +2,7 @@
 //!
 //! One fault hides no other: whatever can still be read is checked.
 
+mod beneath;
 mod bundle;
 mod fault;
 mod log;
@@ -332,7 +333,11 @@ const SALVAGE: &str = "`sejf salvage` makes whole ones of them, with a key";
 
 /// Length and SHA-256 of a file.
 pub(in crate::shell) fn hash(path: &Path) -> io::Result<(u64, [u8; 32])> {
-    let mut file = File::open(path)?;
+    hash_file(File::open(path)?)
+}
+
+/// Of one that is open.
+fn hash_file(mut file: File) -> io::Result<(u64, [u8; 32])> {
     let mut context = digest::Context::new(&digest::SHA256);
     let mut buffer = vec![0; 256 * 1024];
     let mut length = 0;

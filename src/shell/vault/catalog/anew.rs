@@ -17,8 +17,9 @@ use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::matters::{self, MattersError};
 
 /// Makes the catalog of a vault anew in `into`: what is destroyed stays so, by the vault's log. What only `present`
-/// can have is taken over from it where there is one: recordings that are staged, and how far recorders' logs are
-/// known. Without it recorders show both again, from the beginning of their logs.
+/// can have is taken over from it where there is one: recordings that are staged, how far recorders' logs are known, and
+/// the register of media. Without it recorders show the first two again, from the beginning of their logs, and media
+/// are learned again when they are checked ([`crate::shell::vault::media::MediaWriter::learn`]).
 pub async fn rebuild_vault(
     vault: &Vault,
     ring: &KeyRing,
@@ -45,7 +46,7 @@ async fn run(
     present: Option<&Catalog>,
     into: &Catalog,
 ) -> Result<Rebuilt, MattersError> {
-    let places = vault.places()?;
+    let place = vault.first_place()?;
     let tombstones: BTreeSet<RecordingId> =
         matters::tombstones(vault)?.into_iter().map(|(id, _)| id).collect();
     let is_destroyed = |epoch: &Epoch, id: &RecordingId| {
@@ -60,7 +61,7 @@ async fn run(
         }
     }
     let sources = Sources {
-        place: &*places[0],
+        place: &*place,
         keys: ring,
         entry: &|_, _| None,
         is_destroyed: &is_destroyed,
@@ -69,6 +70,9 @@ async fn run(
     };
     let mut random = OsRandom::new().map_err(crate::shell::vault::home::VaultError::from)?;
     let rebuilt = rebuild(into, &sources, &mut random).await?;
+    if let Some(present) = present {
+        into.copy_register(present).await?;
+    }
     // Holds, requests and tombstones are the log's.
     matters::catch_up(vault, into).await?;
     into.bury().await?;

@@ -47,6 +47,20 @@ impl MediumRow {
     }
 }
 
+/// All that the register has of a medium, as it is in the tables.
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Registered {
+    label: String,
+    written: u64,
+    checked: u64,
+    whole: i64,
+    state: String,
+    seal: String,
+    place: String,
+    recordings: Vec<RecordingId>,
+    moves: Vec<Move>,
+}
+
 /// What happened to a medium.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Move {
@@ -84,14 +98,7 @@ impl Catalog {
         .execute(&mut *transaction)
         .await
         .map_err(fault.clone())?;
-        for ids in medium.recordings.chunks(ROWS_MAX) {
-            let sql = format!("INSERT INTO media_recordings (id, medium) VALUES {}", values(ids.len(), 2, 1));
-            let bind = |query: sqlx::query::Query<'static, sqlx::Any, _>, id: &RecordingId| {
-                query.bind(id.as_bytes().to_vec()).bind(medium.id.clone())
-            };
-            let query = ids.iter().fold(statement(sql), bind);
-            query.execute(&mut *transaction).await.map_err(fault.clone())?;
-        }
+        insert_on_it(&mut transaction, &medium.id, &medium.recordings).await.map_err(fault.clone())?;
         add_move(&mut transaction, &medium.id, written).await.map_err(fault)?;
         self.commit(doing, transaction).await
     }
@@ -163,6 +170,71 @@ impl Catalog {
         rows.iter().map(read).collect::<Result<_, _>>().map_err(fault)
     }
 
+    /// Takes the register of another catalog over, in the place of what is here: media, what is on them, and who had
+    /// them when.
+    pub async fn copy_register(&self, from: &Self) -> Result<(), CatalogError> {
+        let doing = "taking over the register of media";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        for sql in ["DELETE FROM media_moves", "DELETE FROM media_recordings", "DELETE FROM media"] {
+            sqlx::query(sql).execute(&mut *transaction).await.map_err(fault.clone())?;
+        }
+        for id in from.registered_ids().await? {
+            let Some(medium) = from.registered(&id).await? else { continue };
+            insert_registered(&mut transaction, &id, &medium).await.map_err(fault.clone())?;
+        }
+        self.commit(doing, transaction).await
+    }
+
+    /// What differs from the register of another catalog, a line for each medium.
+    pub async fn register_differences(&self, other: &Self) -> Result<Vec<String>, CatalogError> {
+        let mut ids = self.registered_ids().await?;
+        ids.extend(other.registered_ids().await?);
+        ids.sort();
+        ids.dedup();
+        let mut found = Vec::new();
+        for id in ids {
+            match (self.registered(&id).await?, other.registered(&id).await?) {
+                (Some(one), Some(two)) if one == two => {}
+                (Some(_), None) => found.push(format!("medium {id}: only in `{}`", self.name())),
+                (None, Some(_)) => found.push(format!("medium {id}: only in `{}`", other.name())),
+                _ => found.push(format!("medium {id}: what is on it, or who had it, is not the same")),
+            }
+        }
+        Ok(found)
+    }
+
+    /// All media that ever were.
+    async fn registered_ids(&self) -> Result<Vec<String>, CatalogError> {
+        let fault = self.fault("listing media");
+        let rows = sqlx::query("SELECT id FROM media ORDER BY id").fetch_all(self.pool()).await;
+        rows.and_then(|rows| rows.iter().map(|row| row.try_get(0)).collect()).map_err(fault)
+    }
+
+    async fn registered(&self, id: &str) -> Result<Option<Registered>, CatalogError> {
+        let fault = self.fault("reading the register of media");
+        let sql = "SELECT label, written_ns, checked_ns, whole, state, seal, place FROM media WHERE id = $1";
+        let row = sqlx::query(sql).bind(id.to_owned()).fetch_optional(self.pool()).await;
+        let Some(row) = row.map_err(fault.clone())? else { return Ok(None) };
+        let on_it = sqlx::query("SELECT id FROM media_recordings WHERE medium = $1 ORDER BY id");
+        let on_it = on_it.bind(id.to_owned()).fetch_all(self.pool()).await.map_err(fault.clone())?;
+        let read = || -> Result<Registered, sqlx::Error> {
+            Ok(Registered {
+                label: row.try_get(0)?,
+                written: number_at(&row, 1)?,
+                checked: number_at(&row, 2)?,
+                whole: row.try_get(3)?,
+                state: row.try_get(4)?,
+                seal: row.try_get(5)?,
+                place: row.try_get(6)?,
+                recordings: on_it.iter().map(|row| id_at(row, 0)).collect::<Result<_, _>>()?,
+                moves: Vec::new(),
+            })
+        };
+        let registered = read().map_err(fault)?;
+        Ok(Some(Registered { moves: self.medium_moves(id).await?, ..registered }))
+    }
+
     /// Offline copies of recordings: on which medium, when it was last checked, and whether it was whole then.
     /// Media that were destroyed are none.
     pub async fn offline_copies(
@@ -188,7 +260,64 @@ impl Catalog {
     }
 }
 
+async fn insert_registered(
+    connection: &mut sqlx::AnyConnection,
+    id: &str,
+    medium: &Registered,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO media (id, label, written_ns, checked_ns, whole, state, seal, place)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(id.to_owned())
+    .bind(medium.label.clone())
+    .bind(signed(medium.written))
+    .bind(signed(medium.checked))
+    .bind(medium.whole)
+    .bind(medium.state.clone())
+    .bind(medium.seal.clone())
+    .bind(medium.place.clone())
+    .execute(&mut *connection)
+    .await?;
+    insert_on_it(connection, id, &medium.recordings).await?;
+    for moved in &medium.moves {
+        insert_move(connection, id, moved).await?;
+    }
+    Ok(())
+}
+
+async fn insert_on_it(
+    connection: &mut sqlx::AnyConnection,
+    medium: &str,
+    recordings: &[RecordingId],
+) -> Result<(), sqlx::Error> {
+    for ids in recordings.chunks(ROWS_MAX) {
+        let sql = format!("INSERT INTO media_recordings (id, medium) VALUES {}", values(ids.len(), 2, 1));
+        let bind = |query: sqlx::query::Query<'static, sqlx::Any, _>, id: &RecordingId| {
+            query.bind(id.as_bytes().to_vec()).bind(medium.to_owned())
+        };
+        ids.iter().fold(statement(sql), bind).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
 async fn add_move(connection: &mut sqlx::AnyConnection, id: &str, moved: &Move) -> Result<(), sqlx::Error> {
+    insert_move(connection, id, moved).await?;
+    // They have an offline copy more, or less.
+    sqlx::query(
+        "UPDATE recordings SET copies = 'due' WHERE id IN (SELECT id FROM media_recordings WHERE medium = $1)",
+    )
+    .bind(id.to_owned())
+    .execute(&mut *connection)
+    .await
+    .map(drop)
+}
+
+async fn insert_move(
+    connection: &mut sqlx::AnyConnection,
+    id: &str,
+    moved: &Move,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO media_moves (medium, entry, at_ns, what, who, seal, place, reason)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -201,13 +330,6 @@ async fn add_move(connection: &mut sqlx::AnyConnection, id: &str, moved: &Move) 
     .bind(moved.seal.clone())
     .bind(moved.place.clone())
     .bind(moved.reason.clone())
-    .execute(&mut *connection)
-    .await?;
-    // They have an offline copy more, or less.
-    sqlx::query(
-        "UPDATE recordings SET copies = 'due' WHERE id IN (SELECT id FROM media_recordings WHERE medium = $1)",
-    )
-    .bind(id.to_owned())
     .execute(&mut *connection)
     .await
     .map(drop)

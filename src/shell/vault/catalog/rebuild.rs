@@ -242,7 +242,7 @@ async fn header_of(
     }
     let mut fault = |object: String, fault: String| faults.push(Fault { object, fault });
     if header.is_none() {
-        fault(file.header_object(id, start), "missing: `sejf vault scrub` mends it from a copy".into());
+        fault(file.header_object(id, start), "missing: `sejf scrub` mends it from a copy".into());
     }
     match sources.place.size(&file.body_object(id, start)).await? {
         Some(size) if size == file.body_bytes => {}
@@ -295,7 +295,7 @@ fn index(
     Ok(Some(Indexed { details: details.seal(envelope, random), terms: key.terms(details) }))
 }
 
-/// What differs between two catalogs, a line each, up to `limit`: recordings, what they are found by, recorders.
+/// What differs between two catalogs, a line each, up to `limit`: recordings, what they are found by, recorders, media.
 pub async fn differences(
     one: &Catalog,
     other: &Catalog,
@@ -341,6 +341,7 @@ pub async fn differences(
             found.push(format!("recorder {recorder}: how far its log is known is not the same"));
         }
     }
+    found.extend(one.register_differences(other).await?);
     found.truncate(limit);
     Ok(found)
 }

@@ -14,6 +14,8 @@ use crate::archive::hold::Hold;
 use crate::archive::matter::{Matter, Said};
 use crate::archive::record::RecordingId;
 use crate::archive::request::Request;
+use crate::archive::retention::EpochFacts;
+use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
 use crate::shell::vault::catalog::recordings::epoch_at;
 use crate::shell::vault::catalog::schema::Migration;
@@ -77,6 +79,44 @@ impl Catalog {
         self.json_of("listing holds", "SELECT hold FROM holds ORDER BY name").await
     }
 
+    /// How many recordings that are not destroyed a scope covers.
+    pub async fn count_covered(&self, scope: &Scope) -> Result<u64, CatalogError> {
+        let fault = self.fault("counting recordings");
+        let Scope { recordings, class, recorder, from, to } = scope;
+        let nanos = |at: &Option<Stamp>, other| at.map_or(other, |at| signed(at.as_unix_nanos()));
+        let ids: Vec<_> = recordings.iter().collect();
+        // None of them means all.
+        let parts = if ids.is_empty() { vec![&ids[..]] } else { ids.chunks(ROWS_MAX).collect() };
+        let mut count = 0;
+        for ids in parts {
+            let mut wheres =
+                vec!["r.phase <> 'destroyed' AND r.start_ns >= $1 AND r.start_ns < $2".to_owned()];
+            let mut texts = Vec::new();
+            let texts_of =
+                [(class.as_ref().map(ToString::to_string), "e.class"), (recorder.clone(), "c.key")];
+            for (text, column) in texts_of {
+                if let Some(text) = text {
+                    texts.push(text);
+                    wheres.push(format!("{column} = ${}", 2 + texts.len()));
+                }
+            }
+            if !ids.is_empty() {
+                wheres.push(format!("r.id IN ({})", placeholders(ids.len(), 3 + texts.len())));
+            }
+            let sql = format!(
+                "SELECT COUNT(*) FROM recordings r JOIN recorders c ON c.no = r.recorder
+                 LEFT JOIN epochs e ON e.no = r.epoch WHERE {}",
+                wheres.join(" AND ")
+            );
+            let query = statement(sql).bind(nanos(from, 0)).bind(nanos(to, i64::MAX));
+            let query = texts.into_iter().fold(query, |query, text| query.bind(text));
+            let query = ids.iter().fold(query, |query, id| query.bind(id.as_bytes().to_vec()));
+            let row = query.fetch_one(self.pool()).await.map_err(fault.clone())?;
+            count += number_at(&row, 0).map_err(fault.clone())?;
+        }
+        Ok(count)
+    }
+
     /// All requests for destruction, by number.
     pub async fn requests(&self) -> Result<Vec<Request>, CatalogError> {
         self.json_of("listing requests", "SELECT request FROM requests ORDER BY no").await
@@ -108,12 +148,22 @@ impl Catalog {
         Ok(events)
     }
 
-    /// Recordings whose destruction was granted, and of which nothing was heard since.
-    pub async fn begun(&self) -> Result<Vec<RecordingId>, CatalogError> {
+    /// Recordings whose destruction was granted, and of which nothing was heard since, with the number of the entry
+    /// that granted it last.
+    pub async fn begun(&self) -> Result<Vec<(RecordingId, u64)>, CatalogError> {
         let fault = self.fault("listing what was begun");
-        let rows = sqlx::query("SELECT id FROM begun ORDER BY id").fetch_all(self.pool()).await;
+        let rows = sqlx::query("SELECT id, entry FROM begun ORDER BY id").fetch_all(self.pool()).await;
         let rows = rows.map_err(fault.clone())?;
-        rows.iter().map(|row| id_at(row, 0)).collect::<Result<_, _>>().map_err(fault)
+        let read = |row: &AnyRow| Ok((id_at(row, 0)?, number_at(row, 1)?));
+        rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
+    }
+
+    /// Numbers of the log's entries that are certificates, in order.
+    pub async fn certificates(&self) -> Result<Vec<u64>, CatalogError> {
+        let fault = self.fault("listing certificates");
+        let sql = "SELECT entry FROM tombstones UNION SELECT entry FROM epoch_tombstones ORDER BY 1";
+        let rows = sqlx::query(sql).fetch_all(self.pool()).await.map_err(fault.clone())?;
+        rows.iter().map(|row| number_at(row, 0)).collect::<Result<_, _>>().map_err(fault)
     }
 
     /// Recordings of an epoch that were destroyed, by the log.
@@ -164,6 +214,23 @@ impl Catalog {
         }
     }
 
+    /// How many recordings of an epoch are not destroyed, and whether some may be of it that are staged.
+    pub async fn epoch_facts(&self, epoch: &Epoch) -> Result<EpochFacts, CatalogError> {
+        let fault = self.fault("counting recordings of an epoch");
+        let sql = "SELECT
+            (SELECT COUNT(*) FROM recordings r JOIN epochs e ON e.no = r.epoch
+             WHERE e.class = $1 AND e.month = $2 AND r.phase <> 'destroyed'),
+            (SELECT MIN(start_ns) FROM recordings WHERE phase = 'staged')";
+        let query = sqlx::query(sql).bind(epoch.class.as_str().to_owned()).bind(epoch.month.to_string());
+        let row = query.fetch_one(self.pool()).await.map_err(fault.clone())?;
+        let read = |row: &AnyRow| {
+            let oldest: Option<i64> = row.try_get(1)?;
+            let oldest = oldest.map(|oldest| u64::try_from(oldest).unwrap_or_default());
+            Ok(EpochFacts { left: number_at(row, 0)?, oldest_staged: oldest.map(Stamp::from_unix_nanos) })
+        };
+        read(&row).map_err(fault)
+    }
+
     /// How many recordings each epoch has.
     pub async fn count_epochs(&self) -> Result<Vec<EpochCount>, CatalogError> {
         let fault = self.fault("counting recordings of epochs");
@@ -186,6 +253,17 @@ impl Catalog {
         let read = |row: &AnyRow| Ok((row.try_get(0)?, id_at(row, 1)?));
         let rows = rows.map_err(fault.clone())?;
         rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
+    }
+
+    /// Says that a place has objects of destroyed recordings that could not be removed.
+    pub async fn leave(&self, place: &str, ids: &[RecordingId]) -> Result<(), CatalogError> {
+        let doing = "writing down what is left";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        for id in ids {
+            leave_one(&mut transaction, place, id).await.map_err(fault.clone())?;
+        }
+        self.commit(doing, transaction).await
     }
 
     /// Says that a place has no objects of a destroyed recording any more.
@@ -227,11 +305,15 @@ async fn apply(connection: &mut AnyConnection, index: u64, said: &Said) -> Resul
                     // Destroyed before, and once more because it came back.
                     continue;
                 }
-                sqlx::query("INSERT INTO begun (id, entry) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                    .bind(id.as_bytes().to_vec())
-                    .bind(signed(index))
-                    .execute(&mut *connection)
-                    .await?;
+                // What was granted before and came to nothing else is decided about anew: the last grant counts.
+                sqlx::query(
+                    "INSERT INTO begun (id, entry) VALUES ($1, $2)
+                     ON CONFLICT (id) DO UPDATE SET entry = excluded.entry",
+                )
+                .bind(id.as_bytes().to_vec())
+                .bind(signed(index))
+                .execute(&mut *connection)
+                .await?;
             }
             Ok(())
         }
@@ -327,14 +409,15 @@ async fn destroyed(
             .execute(&mut *connection)
             .await?;
         for place in &places {
-            sqlx::query("INSERT INTO leftovers (place, id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(place.clone())
-                .bind(id.as_bytes().to_vec())
-                .execute(&mut *connection)
-                .await?;
+            leave_one(&mut *connection, place, id).await?;
         }
     }
     end(connection, &ids).await
+}
+
+async fn leave_one(connection: &mut AnyConnection, place: &str, id: &RecordingId) -> Result<(), sqlx::Error> {
+    let query = sqlx::query("INSERT INTO leftovers (place, id) VALUES ($1, $2) ON CONFLICT DO NOTHING");
+    query.bind(place.to_owned()).bind(id.as_bytes().to_vec()).execute(connection).await.map(drop)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, sqlx::Error> {

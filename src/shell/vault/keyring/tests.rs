@@ -379,6 +379,44 @@ fn what_is_destroyed_is_found_with_no_key_in_no_file() {
     }
 }
 
+/// Looked for in the files of each place, whatever the ring remembers.
+#[test]
+fn an_envelope_that_is_left_in_one_place_is_seen() {
+    let bench = Bench::new();
+    let ring = bench.ring();
+    let calls = epoch("calls/2026-11");
+    ring.envelopes_for(&calls, &(0..300).map(id).collect::<Vec<_>>()).unwrap();
+    let dir = bench.second().join("envelopes/calls/2026-11");
+    let groups = || {
+        let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+        names.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    let (before, gone) = (groups(), [id(7)]);
+    let with_it = ring.groups_with(&calls, &gone).unwrap();
+    assert!(with_it.len() == 1 && before.len() > 1, "{with_it:?}");
+    ring.destroy_envelopes(&grant(Action::Destroy, Resource::of(&gone)), &calls, &gone).unwrap();
+    let all = ring.groups_with(&calls, &gone).unwrap();
+    assert_eq!(all.len(), before.len(), "found in none");
+    for groups in [&with_it, &all] {
+        assert_eq!(ring.left_in(&calls, groups, &gone).unwrap(), None);
+        assert_eq!(ring.left_in(&calls, groups, &[id(8)]).unwrap(), Some(id(8)));
+    }
+    let after = groups();
+    let old = before.iter().find(|(path, _)| !after.contains_key(*path)).unwrap();
+    let new = after.keys().find(|path| !before.contains_key(*path)).unwrap();
+    // The older file is back, under its name, or under the one of now.
+    std::fs::write(old.0, old.1).unwrap();
+    let left = ring.left_in(&calls, &with_it, &gone);
+    assert!(matches!(&left, Err(KeyFault::LeftOver { path }) if path == old.0), "{left:?}");
+    std::fs::remove_file(old.0).unwrap();
+    std::fs::write(new, old.1).unwrap();
+    assert_eq!(ring.left_in(&calls, &with_it, &gone).unwrap(), Some(id(7)));
+    assert!(ring.opens(&calls, &id(7)).unwrap().is_none(), "or nothing is shown");
+    // What has rotted there is read in the other place.
+    std::fs::write(new, "rotten").unwrap();
+    assert_eq!(ring.left_in(&calls, &with_it, &gone).unwrap(), None);
+}
+
 #[test]
 fn nothing_is_destroyed_that_was_not_granted() {
     let bench = Bench::new();
@@ -411,7 +449,12 @@ fn a_place_that_comes_back_with_old_files_loses_them() {
     ring.envelopes_for(&other, &(20..30).map(id).collect::<Vec<_>>()).unwrap();
     let old = bench.files(&bench.second());
     ring.destroy_envelopes(&grant(Action::Destroy, Resource::of(&[id(3)])), &calls, &[id(3)]).unwrap();
-    ring.destroy_epoch(&grant(Action::Destroy, Resource::epoch(&other)), &other).unwrap();
+    let of_other = grant(Action::Destroy, Resource::epoch(&other));
+    let kept = ring.destroy_empty_epoch(&of_other, &other);
+    assert!(matches!(kept, Err(KeyFault::InUse { count: 10, .. })), "{kept:?}");
+    assert_eq!(ring.store().destroyed_by(&other).unwrap(), None);
+    ring.destroy_epoch(&of_other, &other).unwrap();
+    assert_eq!(ring.store().destroyed_by(&other).unwrap(), Some(of_other.entry()));
     let everyone = bench.people.custody(2, &["ewa", "jan"]);
     drop(ring.rotate(&grant(Action::Rewrap, Resource::Vault), KeyKind::X25519, &everyone).unwrap());
 
@@ -424,6 +467,9 @@ fn a_place_that_comes_back_with_old_files_loses_them() {
     assert!(matches!(ring.envelopes_for(&calls, &[id(50)]), Err(KeyFault::Absent { .. })));
     let destroy = grant(Action::Destroy, Resource::of(&[id(4)]));
     assert!(matches!(ring.destroy_envelopes(&destroy, &calls, &[id(4)]), Err(KeyFault::Absent { .. })));
+    // The place that is away may be the only one that has it: nobody takes it for gone.
+    let strange = epoch("strange/2026-11");
+    assert!(matches!(ring.destroy_envelopes(&destroy, &strange, &[id(4)]), Err(KeyFault::Absent { .. })));
     assert_eq!(ring.recordings(&calls).unwrap().len(), 9);
 
     // Back, as it was.

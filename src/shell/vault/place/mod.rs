@@ -3,6 +3,7 @@
 //! What is put is create-only but for headers, and is on the place's disk when a put returns. What is read is
 //! compared with its SHA-256 by whoever reads it.
 
+mod away;
 mod directory;
 mod open;
 mod read;
@@ -22,7 +23,7 @@ use crate::archive::copies::Worm;
 use crate::base::time::Stamp;
 
 pub use crate::shell::vault::place::directory::Directory;
-pub use crate::shell::vault::place::open::{Patience, open, open_with};
+pub use crate::shell::vault::place::open::{Patience, open, open_if_there, open_with};
 pub use crate::shell::vault::place::read::{Found, Pace, check, fetch};
 
 /// A place.
@@ -221,6 +222,16 @@ pub enum PlaceError {
         place: String,
         /// What is wrong, and what to do.
         fault: String,
+    },
+    /// It is not there now, as a disk that is not mounted.
+    #[error("{place}: `{object}` is not reached, because the place is not there: {why}")]
+    Away {
+        /// The place.
+        place: String,
+        /// The object.
+        object: String,
+        /// What was said when it was opened.
+        why: String,
     },
     /// It cannot be reached, or refuses.
     #[error("{place}: {doing} `{object}`: {source}")]

@@ -17,6 +17,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use crate::shell::vault::config::{PlaceConfig, PlaceKind};
+use crate::shell::vault::place::away::Away;
 use crate::shell::vault::place::remote::Remote;
 use crate::shell::vault::place::s3::{Address, S3};
 use crate::shell::vault::place::{Directory, Place, PlaceError, is_plain};
@@ -65,6 +66,18 @@ impl Patience {
 /// Opens a place. Nothing is asked of a store before something is put or read.
 pub fn open(config: &PlaceConfig) -> Result<Arc<dyn Place>, PlaceError> {
     open_with(config, Patience::default())
+}
+
+/// Opens a place; one that is not there says so of all that is asked of it. Where it is named so that it can never be,
+/// this fails.
+pub fn open_if_there(config: &PlaceConfig) -> Result<Arc<dyn Place>, PlaceError> {
+    match open(config) {
+        Err(error) if !matches!(error, PlaceError::Config { .. }) => {
+            let PlaceConfig { name, site, .. } = config;
+            Ok(Arc::new(Away { name: name.clone(), site: site.clone(), why: error.to_string() }))
+        }
+        other => other,
+    }
 }
 
 /// Opens a place with another patience.

@@ -7,10 +7,12 @@ use bytes::Bytes;
 
 use super::record;
 use super::search::NamedKeys;
+use crate::archive::media::Medium;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{IndexKeys, Indexed};
 use crate::archive::slip::Slip;
 use crate::base::counters::Counters;
+use crate::base::time::Stamp;
 use crate::recording::manifest::Manifest;
 use crate::seal::header::Header;
 use crate::seal::identity::{Identities, generate_x25519};
@@ -20,6 +22,7 @@ use crate::seal::recipient::Recipients;
 use crate::seal::stream::seal_whole;
 use crate::seal::tree::Hash;
 use crate::shell::vault::catalog::Catalog;
+use crate::shell::vault::catalog::media::Move;
 use crate::shell::vault::catalog::rebuild::{Sources, details_of, differences, rebuild};
 use crate::shell::vault::catalog::recorders::Position;
 use crate::shell::vault::catalog::recordings::{NewRecord, Taken};
@@ -155,7 +158,27 @@ async fn filled(dir: &Path, catalog: &Catalog) -> Archive {
         catalog.set_destroyed(&[record.id]).await.unwrap();
     }
     assert!(catalog.set_recorder_position("recorder-1", &position()).await.unwrap());
+    let on_it: Vec<RecordingId> = (1..=300).map(|number| record(number, number).id).collect();
+    for (id, recordings) in [("m-1", &on_it[..]), ("m-2", &on_it[..1])] {
+        let medium = Medium {
+            schema: 1,
+            id: id.into(),
+            label: "safe 3".into(),
+            vault: "vault+1+a".into(),
+            written: Stamp::from_unix_nanos(7),
+            recordings: recordings.to_vec(),
+        };
+        catalog.add_medium(&medium, &moved("written", 1)).await.unwrap();
+        assert!(catalog.move_medium(id, &moved("check-out", 2)).await.unwrap());
+    }
+    assert!(catalog.move_medium("m-2", &moved("destroyed", 3)).await.unwrap());
     archive
+}
+
+fn moved(what: &str, entry: u64) -> Move {
+    let at = Stamp::from_unix_nanos(entry * 100);
+    let [who, seal, place, reason] = ["local:root", "A 17", "bank", "audit"].map(str::to_owned);
+    Move { at, what: what.into(), who, seal, place, reason, entry }
 }
 
 pub(super) async fn gives_the_same(at: String, other: String) {
@@ -165,6 +188,7 @@ pub(super) async fn gives_the_same(at: String, other: String) {
     assert!(!differences(&live, &anew, &archive.keys, 99).await.unwrap().is_empty());
     for _ in 0..2 {
         assert_eq!(archive.rebuild(&anew).await, (33, vec![]));
+        anew.copy_register(&live).await.unwrap();
         assert_eq!(differences(&live, &anew, &archive.keys, 99).await.unwrap(), Vec::<String>::new());
     }
     let ids: Vec<RecordingId> = (1..=30).map(|number| record(number, number * 100_000).id).collect();
@@ -180,8 +204,10 @@ pub(super) async fn gives_the_same(at: String, other: String) {
         .await
         .unwrap();
     anew.set_recorder_position("recorder-1", &Position { size: 8, ..position() }).await.unwrap();
+    assert!(anew.move_medium("m-1", &moved("check-in", 9)).await.unwrap());
     let seen = differences(&live, &anew, &archive.keys, 99).await.unwrap();
-    assert_eq!(seen.len(), 4, "{seen:?}");
+    assert_eq!(seen.len(), 5, "{seen:?}");
+    assert!(seen[4].starts_with("medium m-1"), "{seen:?}");
     for (line, start) in seen.iter().zip([ids[6], ids[5], ids[4]]) {
         assert!(line.starts_with(&start.to_string()), "{line}");
     }
@@ -233,6 +259,7 @@ fn what_is_wrong_with_objects_is_said_and_nothing_is_left_out_silently() {
             let is_it = |fault: &&String| fault.contains(&format!("`{object}`")) && fault.contains(text);
             assert_eq!(faults.iter().filter(is_it).count(), 1, "{object} {text}: {faults:#?}");
         }
+        anew.copy_register(&live).await.unwrap();
         let seen = differences(&live, &anew, &archive.keys, 99).await.unwrap();
         // A header, details, three that are not there; of the one that is lost, what is known and what it is found by.
         assert_eq!(seen.len(), 7, "{seen:#?}");

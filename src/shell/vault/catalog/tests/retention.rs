@@ -8,8 +8,9 @@ use crate::archive::certificate::tests::certificate;
 use crate::archive::certificate::{Certificate, CopiesIn, Erased, ErasedRecording};
 use crate::archive::hold::Hold;
 use crate::archive::matter::{Matter, Said};
-use crate::archive::record::{Phase, RecordingId};
+use crate::archive::record::{Phase, Record, RecordingId};
 use crate::archive::request::{Agreement, Request, What};
+use crate::archive::retention::EpochFacts;
 use crate::archive::scope::Scope;
 use crate::archive::search::{Indexed, Term};
 use crate::base::time::Stamp;
@@ -77,25 +78,26 @@ pub(super) async fn matters_are_read_once_and_in_order(at_address: String) {
         (4, Said::Done(Matter::Named { at: at(10), recordings: vec![b] })),
         (5, Said::Begun(vec![a, b])),
         (6, Said::Ended(vec![b])),
+        (7, Said::Begun(vec![a])),
     ];
-    let read = MattersRead { size: 7, newest: Some(at(5)) };
+    let read = MattersRead { size: 8, newest: Some(at(5)) };
     assert!(catalog.absorb(0, &said, read).await.unwrap());
     assert!(!catalog.absorb(0, &said, read).await.unwrap(), "a second time");
     assert_eq!(catalog.matters_read().await.unwrap(), read);
     assert_eq!(catalog.holds().await.unwrap(), [hold()]);
     assert_eq!(catalog.requests().await.unwrap(), [request()]);
     assert_eq!(catalog.events_of(&[a, b]).await.unwrap(), [(a, at(9)), (b, at(10))].into());
-    assert_eq!(catalog.begun().await.unwrap(), [a]);
+    assert_eq!(catalog.begun().await.unwrap(), [(a, 7)], "the last grant counts");
     let said = [
-        (7, Said::Done(Matter::Released { hold: hold().name, at: at(6) })),
-        (8, Said::Done(Matter::Agreed { request: 2, agreement: agreement("jan") })),
-        (9, Said::Done(Matter::Agreed { request: 2, agreement: agreement("ola") })),
-        (10, Said::Done(Matter::Withdrawn { request: 2, at: at(7) })),
+        (8, Said::Done(Matter::Released { hold: hold().name, at: at(6) })),
+        (9, Said::Done(Matter::Agreed { request: 2, agreement: agreement("jan") })),
+        (10, Said::Done(Matter::Agreed { request: 2, agreement: agreement("ola") })),
+        (11, Said::Done(Matter::Withdrawn { request: 2, at: at(7) })),
         // Of what nobody knows.
-        (11, Said::Done(Matter::Withdrawn { request: 99, at: at(7) })),
+        (12, Said::Done(Matter::Withdrawn { request: 99, at: at(7) })),
     ];
-    let read = MattersRead { size: 12, newest: None };
-    assert!(catalog.absorb(7, &said, read).await.unwrap());
+    let read = MattersRead { size: 13, newest: None };
+    assert!(catalog.absorb(8, &said, read).await.unwrap());
     assert_eq!(catalog.matters_read().await.unwrap(), read);
     assert_eq!(catalog.holds().await.unwrap(), [Hold { released: Some(at(6)), ..hold() }]);
     let changed = Request { agreed: Some(agreement("jan")), withdrawn: Some(at(7)), ..request() };
@@ -140,6 +142,12 @@ pub(super) async fn what_is_destroyed_is_buried(at_address: String) {
         assert_eq!(catalog.get(&record.id).await.unwrap().unwrap().phase, phase);
     }
     let counts = catalog.count_epochs().await.unwrap();
+    let facts = |left, oldest_staged| EpochFacts { left, oldest_staged };
+    assert_eq!(catalog.epoch_facts(&epoch).await.unwrap(), facts(1, None));
+    let staged = Record { class: None, phase: Phase::Staged, ..record(9, 9) };
+    let start = staged.receipt.start;
+    catalog.take_in(&[NewRecord { record: staged, indexed: None }]).await.unwrap();
+    assert_eq!(catalog.epoch_facts(&whole).await.unwrap(), facts(0, Some(start)));
     assert_eq!(counts, [EpochCount { epoch, left: 1, all: 3 }, EpochCount { epoch: whole, left: 0, all: 1 }]);
     let left: Vec<_> = ids.iter().map(|id| ("second".to_owned(), *id)).collect();
     assert_eq!(catalog.leftovers().await.unwrap(), left);
