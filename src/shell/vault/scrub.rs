@@ -21,10 +21,21 @@ pub struct Scrubbed {
     pub wrong: Vec<Finding>,
     /// How many of these there were.
     pub wrong_count: u64,
-    /// Places that could not be read, with why: their copies are as they were last seen.
+    /// Copies and places that could not be read, with why: they are as they were last seen. The first few.
     pub unread: Vec<String>,
+    /// How many of these there were.
+    pub unread_count: u64,
     /// What came of the mending.
     pub mending: Report,
+}
+
+impl Scrubbed {
+    fn unread(&mut self, what: String) {
+        self.unread_count += 1;
+        if self.unread.len() < FINDINGS_MAX {
+            self.unread.push(what);
+        }
+    }
 }
 
 /// A copy that is not what it should be.
@@ -53,7 +64,7 @@ pub async fn scrub(
         scrub_place(copier, &**place, before, pace, is_over, &mut scrubbed).await?;
     }
     for (name, error) in &copier.absent {
-        scrubbed.unread.push(format!("`{name}`: {error}"));
+        scrubbed.unread(format!("`{name}`: {error}"));
     }
     let actor = Actor::vault();
     let (action, resource, now) = (Action::Copy, Resource::Vault, clock::now());
@@ -71,18 +82,24 @@ async fn scrub_place(
     is_over: &(dyn Fn() -> bool + Sync),
     scrubbed: &mut Scrubbed,
 ) -> Result<(), CopyFault> {
+    let (mut after, mut away) = (None, Away::default());
     loop {
-        let ids = copier.catalog.copies_to_read(place.name(), before, BATCH).await?;
+        let due = copier.catalog.copies_to_read(place.name(), before, after, BATCH).await?;
+        // What stays unread is not asked for again by this run.
+        after = due.last().copied();
+        let ids: Vec<RecordingId> = due.into_iter().map(|(_, id)| id).collect();
         let mut wrong = Vec::new();
         for record in copier.catalog.get_all(&ids).await? {
             if is_over() {
                 break;
             }
             match read_copy(copier, &record, place, before, pace, scrubbed).await? {
-                Read::Good | Read::Changed => {}
-                // Not a word on its copies: it will be asked again.
-                Read::Unread => return Ok(()),
+                Read::Good | Read::Changed => away.in_a_row = 0,
+                // Not a word on this copy: the next run asks for it again.
+                Read::Unread if away.is_so(place).await => return Ok(()),
+                Read::Unread => {}
                 Read::Wrong => {
+                    away.in_a_row = 0;
                     // What it is to be mended from is looked at first.
                     read_others(copier, &record, place, before, pace, scrubbed).await?;
                     wrong.push(record.id);
@@ -92,9 +109,26 @@ async fn scrub_place(
         if !wrong.is_empty() {
             scrubbed.mending.add(copier.settle(&wrong, is_over).await?);
         }
-        if ids.is_empty() || is_over() {
+        if after.is_none() || is_over() {
             return Ok(());
         }
+    }
+}
+
+/// Tells a place that cannot be asked from a few objects that it cannot give.
+#[derive(Default)]
+struct Away {
+    in_a_row: u32,
+    in_all: u32,
+}
+
+impl Away {
+    /// Of one more that was not read: whether the others are not worth trying.
+    async fn is_so(&mut self, place: &dyn Place) -> bool {
+        self.in_a_row += 1;
+        self.in_all += 1;
+        self.in_all >= UNREAD_MAX
+            || (self.in_a_row % UNREAD_IN_A_ROW == 0 && place.list("", None, 1).await.is_err())
     }
 }
 
@@ -135,7 +169,7 @@ async fn read_copy(
     let found = match copier.look(record, place, pace).await {
         Ok(found) => found,
         Err(error) => {
-            scrubbed.unread.push(format!("`{}`: {error}", place.name()));
+            scrubbed.unread(format!("`{}`: {}: {error}", place.name(), record.id));
             return Ok(Read::Unread);
         }
     };
@@ -160,3 +194,7 @@ async fn read_copy(
 
 const BATCH: u32 = 64;
 const FINDINGS_MAX: usize = 100;
+/// After so many, a place is asked whether it is there at all.
+const UNREAD_IN_A_ROW: u32 = 3;
+/// After so many it is of no use, whatever it says.
+const UNREAD_MAX: u32 = 200;

@@ -437,6 +437,31 @@ fn a_scrub_finds_and_mends_a_hundred_corruptions() {
     });
 }
 
+/// Else what it lies before would never be read again.
+#[test]
+fn one_object_that_a_place_cannot_give_does_not_end_a_scrub() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(5).await;
+        archive.run().await;
+        // All are as old, and the newest of what is read together comes first.
+        archive.store.refuse(&objects(&archive.records[4])[0].name);
+        archive.damage("store", &objects(&archive.records[0])[0].name, 0);
+        let scrub = async || {
+            let later = now().after(Duration::from_secs(9));
+            archive.with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap()).await
+        };
+        let scrubbed = scrub().await;
+        assert_eq!((scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count), (14, 1, 1), "{scrubbed:?}");
+        assert!(scrubbed.unread[0].contains(&archive.records[4].id.to_string()), "{scrubbed:?}");
+        assert_eq!(scrubbed.mending.mended, 1);
+        archive.store.tell(Lie::Storm);
+        // A few are tried before it is given up; the other places are read.
+        let scrubbed = scrub().await;
+        assert_eq!((scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count), (10, 0, 3), "{scrubbed:?}");
+    });
+}
+
 #[test]
 fn copies_that_are_each_broken_elsewhere_mend_each_other() {
     let mut archive = Archive::new(THREE, "");

@@ -83,6 +83,8 @@ struct Inner {
     requests: u64,
     lie: Option<Lie>,
     storms: u32,
+    /// An object that it cannot give.
+    refused: Option<String>,
 }
 
 /// A store that listens on loopback until it is dropped with the process.
@@ -133,6 +135,11 @@ impl Store {
     /// Loses an object with all its versions.
     pub(super) fn lose(&self, key: &str) {
         self.lock().objects.remove(key).unwrap();
+    }
+
+    /// Has one object that it cannot give, whoever asks.
+    pub(super) fn refuse(&self, key: &str) {
+        self.lock().refused = Some(key.into());
     }
 
     pub(super) fn keys(&self) -> Vec<String> {
@@ -466,6 +473,9 @@ async fn answer(State(store): State<Store>, request: Request) -> Response<Body> 
             return refuse(503, "SlowDown");
         }
         _ => {}
+    }
+    if head.method == Method::GET && inner.refused.as_ref() == Some(&key) {
+        return refuse(500, "InternalError");
     }
     let is_part = query.contains_key("uploads") || query.contains_key("uploadId");
     match head.method {

@@ -283,22 +283,31 @@ impl Catalog {
         Ok(met)
     }
 
-    /// Copies in a place that were not read since `before`, the longest ago first.
+    /// Copies in a place that were not read since `before`, the longest ago first; those after `after`, where that
+    /// is said.
     pub async fn copies_to_read(
         &self,
         place: &str,
         before: Stamp,
+        after: Option<(Stamp, RecordingId)>,
         limit: u32,
-    ) -> Result<Vec<RecordingId>, CatalogError> {
+    ) -> Result<Vec<(Stamp, RecordingId)>, CatalogError> {
         let fault = self.fault("listing copies to read");
+        let (checked, id) = after.unwrap_or((Stamp::ZERO, RecordingId::from_bytes([0; 16])));
         let sql = format!(
-            "SELECT c.id FROM copies c JOIN recordings r ON r.id = c.id
-             WHERE c.place = (SELECT no FROM places WHERE name = $1) AND c.checked_ns < $2 AND r.phase = 'archived'
+            "SELECT c.checked_ns, c.id FROM copies c JOIN recordings r ON r.id = c.id
+             WHERE c.place = (SELECT no FROM places WHERE name = $1) AND c.checked_ns < $2
+             AND (c.checked_ns, c.id) > ($3, $4) AND r.phase = 'archived'
              ORDER BY c.checked_ns, c.id LIMIT {limit}"
         );
-        let query = statement(sql).bind(place.to_owned()).bind(signed(before.as_unix_nanos()));
+        let query = statement(sql)
+            .bind(place.to_owned())
+            .bind(signed(before.as_unix_nanos()))
+            .bind(signed(checked.as_unix_nanos()))
+            .bind(id.as_bytes().to_vec());
         let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
-        rows.iter().map(|row| id_at(row, 0)).collect::<Result<_, _>>().map_err(fault)
+        let read = |row: &AnyRow| Ok((Stamp::from_unix_nanos(number_at(row, 0)?), id_at(row, 1)?));
+        rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
     }
 
     /// Good copies in a place, from an id on, and from the first on where there are too few after it: for samples.

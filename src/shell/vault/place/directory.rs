@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rustix::io::Errno;
 
 use crate::shell::vault::place::{Content, Place, PlaceError, Removal, fill, is_plain};
 
@@ -44,6 +45,16 @@ impl Directory {
     fn io(&self, doing: &'static str, object: &str) -> impl FnOnce(io::Error) -> PlaceError {
         let (place, object) = (self.name.clone(), object.to_owned());
         move |source| PlaceError::Io { place, doing, object, source: source.into() }
+    }
+
+    /// What the disk has lost is a copy that is broken, and to be mended; the place itself can be asked.
+    fn unread(&self, object: &str, error: io::Error) -> PlaceError {
+        let is = |errno: &Errno| error.raw_os_error() == Some(errno.raw_os_error());
+        if [Errno::IO, Errno::UCLEAN, Errno::NODATA].iter().any(is) {
+            let (place, fault) = (self.name.clone(), format!("the disk cannot read it: {error}"));
+            return PlaceError::Lies { place, object: object.into(), fault };
+        }
+        self.io("reading", object)(error)
     }
 
     fn path(&self, object: &str) -> Result<PathBuf, PlaceError> {
@@ -231,7 +242,7 @@ impl Place for Directory {
     }
 
     async fn get(&self, object: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, PlaceError> {
-        self.read(&self.path(object)?, range).map_err(self.io("reading", object))
+        self.read(&self.path(object)?, range).map_err(|error| self.unread(object, error))
     }
 
     async fn size(&self, object: &str) -> Result<Option<u64>, PlaceError> {
@@ -252,7 +263,7 @@ impl Place for Directory {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removal::Absent),
             // Immutable (`chattr +i`), and not merely somebody else's.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
                 Ok(Removal::Locked)
             }
             Err(error) => Err(self.io("removing", object)(error)),
@@ -294,6 +305,18 @@ mod tests {
             assert_eq!(place.remove("2026/11/a.hdr").await.unwrap(), Removal::Removed);
             assert_eq!(place.remove("2026/11/a.hdr").await.unwrap(), Removal::Absent);
         });
+    }
+
+    #[test]
+    fn what_a_disk_has_lost_is_a_broken_copy_and_not_a_place_that_is_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Directory::open("here", "site", dir.path()).unwrap();
+        for (errno, is_lost) in
+            [(Errno::IO, true), (Errno::UCLEAN, true), (Errno::NODATA, true), (Errno::STALE, false)]
+        {
+            let fault = place.unread("a.body", errno.into());
+            assert_eq!(matches!(fault, PlaceError::Lies { .. }), is_lost, "{errno}: {fault}");
+        }
     }
 
     #[test]

@@ -83,8 +83,10 @@ pub(super) async fn are_written_down_and_found(address: String) {
             ("m".into(), CopyState::Good, 1, at(32)),
         ]
     );
-    assert_eq!(catalog.copies_to_read("a", at(12), 9).await.unwrap(), ids[..2]);
-    assert_eq!(catalog.copies_to_read("a", at(99), 99).await.unwrap().len(), 9);
+    let unread = catalog.copies_to_read("a", at(12), None, 9).await.unwrap();
+    assert_eq!(unread, [(at(10), ids[0]), (at(11), ids[1])]);
+    let rest = catalog.copies_to_read("a", at(99), Some(unread[1]), 99).await.unwrap();
+    assert_eq!((rest.len(), rest[0]), (7, (at(12), ids[2])));
     assert_eq!(catalog.copies_near("a", &ids[7], 2).await.unwrap(), [ids[7], ids[8]]);
     assert_eq!(catalog.copies_near("a", &ids[8], 3).await.unwrap(), [ids[8], ids[0], ids[1]]);
     let copies = catalog.copies_of(&ids[6..8]).await.unwrap();
@@ -99,5 +101,6 @@ pub(super) async fn are_written_down_and_found(address: String) {
     // What is destroyed is nobody's concern.
     catalog.set_destroyed(&ids[..1]).await.unwrap();
     assert_eq!(catalog.copies_due(None, 99).await.unwrap().len(), 8);
-    assert!(!catalog.copies_to_read("a", at(99), 99).await.unwrap().contains(&ids[0]));
+    let unread = catalog.copies_to_read("a", at(99), None, 99).await.unwrap();
+    assert!(unread.iter().all(|(_, id)| *id != ids[0]) && unread.len() == 8);
 }
