@@ -1,5 +1,7 @@
 //! Keys of a vault that is unlocked.
 
+mod begun;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -7,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::archive::access::{Action, Grant};
@@ -24,6 +25,7 @@ use crate::seal::recipient::Recipients;
 use crate::seal::stream::seal_whole;
 use crate::shell::entropy::OsRandom;
 use crate::shell::vault::keyfault::KeyFault;
+use crate::shell::vault::keyring::begun::Begun;
 use crate::shell::vault::keystore::{
     KeyStore, envelopes_dir, group_slot, identity_slot, recipient_slot, recipient_text, tombstone_slot,
 };
@@ -74,14 +76,6 @@ struct Index {
 
 struct Known {
     generation: u64,
-    ids: Vec<RecordingId>,
-}
-
-/// What was begun: `destroy.begun`.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Begun {
-    epoch: String,
     ids: Vec<RecordingId>,
 }
 
@@ -316,10 +310,14 @@ impl KeyRing {
         }
         let _lock = self.store.lock()?;
         self.store.mirror.writable()?;
-        self.finish_locked()?;
-        self.begin(&Begun { epoch: epoch.to_string(), ids: ids.to_vec() })?;
+        let one = Begun { epoch: epoch.to_string(), ids: ids.to_vec() };
+        let mut begun = self.finish_locked()?;
+        begun.retain(|other| *other != one);
+        begun.push(one);
+        self.write_begun(&begun)?;
         let destroyed = self.destroy_locked(epoch, ids, &|_| true)?;
-        self.end()?;
+        begun.pop();
+        self.write_begun(&begun)?;
         Ok(destroyed)
     }
 
@@ -333,47 +331,6 @@ impl KeyRing {
         self.store.mirror.write(&tombstone_slot(epoch), 0, word.as_bytes())?;
         self.forget(epoch);
         self.store.erase_epoch(epoch)
-    }
-
-    /// Finishes a destruction that was interrupted.
-    pub(super) fn finish_begun(&self) -> Result<(), KeyFault> {
-        let _lock = self.store.lock()?;
-        self.finish_locked()
-    }
-
-    fn finish_locked(&self) -> Result<(), KeyFault> {
-        let (path, disk) = (self.begun_path(), self.store.mirror.disk());
-        let Some(bytes) = disk.read(&path).map_err(KeyFault::io("reading", &path))? else { return Ok(()) };
-        let begun: Begun =
-            serde_json::from_slice(&bytes).map_err(|_| KeyFault::Damaged { path: path.clone() })?;
-        let epoch = begun.epoch.parse()?;
-        match self.known_epoch(&epoch) {
-            Ok(None) | Err(KeyFault::Destroyed(_)) => {}
-            Ok(Some(_)) => drop(self.destroy_locked(&epoch, &begun.ids, &|_| true)?),
-            Err(fault) => return Err(fault),
-        }
-        self.end()
-    }
-
-    fn begun_path(&self) -> PathBuf {
-        self.store.first().join(BEGUN)
-    }
-
-    fn begin(&self, begun: &Begun) -> Result<(), KeyFault> {
-        let (path, disk) = (self.begun_path(), self.store.mirror.disk());
-        let aside = self.store.first().join(format!(".{BEGUN}.new"));
-        let bytes = serde_json::to_vec(begun).expect("ids and a name");
-        disk.write(&aside, &bytes)
-            .and_then(|()| disk.rename(&aside, &path))
-            .and_then(|()| disk.sync_dir(self.store.first()))
-            .map_err(KeyFault::io("writing", &path))
-    }
-
-    fn end(&self) -> Result<(), KeyFault> {
-        let (path, disk) = (self.begun_path(), self.store.mirror.disk());
-        disk.remove(&path)
-            .and_then(|()| disk.sync_dir(self.store.first()))
-            .map_err(KeyFault::io("removing", &path))
     }
 
     /// Takes envelopes out of the groups that `which` names.
@@ -732,7 +689,6 @@ pub(super) fn granted(
 
 /// Months beyond this one whose keys are made when a vault is unlocked.
 pub const MONTHS_AHEAD: u32 = 2;
-const BEGUN: &str = "destroy.begun";
 /// Epochs whose index is kept: about 50 bytes a recording.
 const INDEXES_MAX: usize = 6;
 /// Groups that are kept open: 12 KiB each.

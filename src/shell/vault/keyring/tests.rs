@@ -3,6 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::begun::BEGUN;
 use super::*;
 use crate::archive::access::{Actor, Reason, Request, decide};
 use crate::archive::custody::Custody;
@@ -482,16 +483,36 @@ fn a_file_that_has_rotted_in_one_place_is_read_from_the_other_and_mended() {
     assert_eq!((checked.epochs, checked.envelopes, checked.mended, checked.lost.len()), (1, 300, 3, 0));
     assert_eq!(bench.files(&bench.home().join("keys")), whole);
     // In both: told, and the others still work.
+    let group = PathBuf::from("envelopes/calls/2026-11/000000.1.age");
     for place in bench.places() {
-        std::fs::write(place.join("envelopes/calls/2026-11/000000.1.age"), "rotten").unwrap();
+        std::fs::write(place.join(&group), "rotten").unwrap();
     }
     let ring = ring.store().unlock(&bench.people.keys(&["ewa", "ola"])).unwrap();
     assert_eq!(ring.recordings(&calls).unwrap().len(), 44);
     assert_eq!(ring.check().unwrap().lost.len(), 1);
     ring.envelopes_for(&calls, &[id(900)]).unwrap();
-    // Whether it was in the damaged one nobody knows.
-    let unsure = ring.destroy_envelopes(&grant(Action::Destroy, Resource::of(&[id(1)])), &calls, &[id(1)]);
-    assert!(matches!(unsure, Err(KeyFault::Damaged { .. })));
+    // Whether it was in the damaged one nobody knows: it is to be finished, and holds up nothing else.
+    let destroy = |ring: &KeyRing, number| {
+        ring.destroy_envelopes(&grant(Action::Destroy, Resource::of(&[id(number)])), &calls, &[id(number)])
+    };
+    assert!(matches!(destroy(&ring, 1), Err(KeyFault::Damaged { .. })));
+    let ring = ring.store().unlock(&bench.people.keys(&["ewa", "ola"])).unwrap();
+    assert_eq!(destroy(&ring, 900).unwrap(), 1);
+    assert!(matches!(destroy(&ring, 2), Err(KeyFault::Damaged { .. })));
+    let custody = bench.people.custody(2, &["ewa", "jan"]);
+    drop(ring.rotate(&grant(Action::Rewrap, Resource::Vault), KeyKind::X25519, &custody).unwrap());
+    // A copy of the key place is found: both are destroyed in it.
+    for place in bench.places() {
+        std::fs::write(place.join(&group), &whole[&group]).unwrap();
+    }
+    let ring = bench.open_on(CutDisk::whole()).unwrap().unlock(&bench.people.keys(&["ewa", "jan"])).unwrap();
+    let there = ring.recordings(&calls).unwrap();
+    assert!(there.contains(&id(3)) && !there.contains(&id(1)) && !there.contains(&id(2)));
+    let begun = bench.home().join("keys").join(BEGUN);
+    assert!(!begun.exists());
+    std::fs::write(&begun, "rotten").unwrap();
+    ring.store().unlock(&bench.people.keys(&["ewa", "jan"])).unwrap();
+    assert!(begun.exists());
 }
 
 #[test]
