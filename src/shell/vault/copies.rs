@@ -135,7 +135,7 @@ impl<'a> Copier<'a> {
         let (mut places, mut absent) = (Vec::new(), Vec::new());
         for config in &vault.config.places {
             catalog.set_place(&config.name, &config.site, false).await?;
-            match place::open_with(config, patience) {
+            match vault.place(config, patience) {
                 Ok(place) => places.push(place),
                 Err(error @ PlaceError::Config { .. }) => return Err(error.into()),
                 Err(error) => absent.push((config.name.clone(), error)),

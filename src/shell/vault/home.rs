@@ -8,6 +8,7 @@
 //! keys/         first key place
 //! drills.json   which custodian showed when that their share opens
 //! incoming/     what is being taken in
+//! places/       folders that were begun as places, each by its name
 //! ```
 
 use std::fs::OpenOptions;
@@ -32,13 +33,13 @@ use crate::shell::entropy::{NoRandomness, OsRandom};
 use crate::shell::keys::KeyKind;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
-use crate::shell::vault::config::{Config, ConfigError};
+use crate::shell::vault::config::{Config, ConfigError, PlaceConfig};
 use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::keystore::KeyStore;
 use crate::shell::vault::log::{Denied, VaultLog};
-use crate::shell::vault::place::{self, Place, PlaceError};
+use crate::shell::vault::place::{self, Patience, Place, PlaceError};
 
 /// A vault that is begun.
 pub struct Vault {
@@ -182,6 +183,7 @@ impl Vault {
             "custodians": custodians,
         });
         vault.log.outcome(&grant, Outcome::Done(details))?;
+        place::mark::see(home, &vault.key.to_string(), vault.first())?;
         Ok(vault)
     }
 
@@ -231,13 +233,37 @@ impl Vault {
 
     /// All places where copies are, in the order of the configuration: the first is where recordings are taken in.
     pub fn places(&self) -> Result<Vec<Arc<dyn Place>>, VaultError> {
-        Ok(self.config.places.iter().map(place::open).collect::<Result<_, _>>()?)
+        let open = |config: &PlaceConfig| self.place(config, Patience::default());
+        Ok(self.config.places.iter().map(open).collect::<Result<_, _>>()?)
+    }
+
+    /// Opens a place, where it is the one that was begun by its name.
+    pub fn place(&self, config: &PlaceConfig, patience: Patience) -> Result<Arc<dyn Place>, PlaceError> {
+        place::mark::see(&self.home, &self.key.to_string(), config)?;
+        place::open_with(config, patience)
+    }
+
+    /// Begins a place whose disk is new, or was lost. The log has it.
+    pub fn begin_place(&self, config: &PlaceConfig) -> Result<(), VaultError> {
+        let (actor, now) = (self.actor(&[]), clock::now());
+        let (action, resource) = (Action::Configure, Resource::Place(config.name.clone()));
+        let grant = self.log.ask(&Request { actor: &actor, action, resource, reason: None, now })?;
+        let begun = place::mark::begin(&self.home, &self.key.to_string(), config);
+        let outcome = match &begun {
+            Ok(()) => Outcome::Done(serde_json::json!({ "begun": config.name })),
+            Err(fault) => Outcome::Failed(fault.to_string()),
+        };
+        self.log.outcome(&grant, outcome)?;
+        Ok(begun?)
     }
 
     /// The first place, where recordings are taken in, whatever may be wrong with others.
     pub fn first_place(&self) -> Result<Arc<dyn Place>, VaultError> {
-        let first = self.config.places.first().expect("a configuration without one is refused");
-        Ok(place::open(first)?)
+        Ok(self.place(self.first(), Patience::default())?)
+    }
+
+    fn first(&self) -> &PlaceConfig {
+        self.config.places.first().expect("a configuration without one is refused")
     }
 
     /// The catalog: as configured, or `catalog.db` in the home.

@@ -378,14 +378,36 @@ fn a_place_that_fails_or_lies_gets_its_copies_later() {
             assert_eq!((report.recordings, report.met, report.failed), (2, 2, 0), "{lie:?}: {report:?}");
         }
         archive.assert_whole(ALL).await;
-        // A disk that is not mounted.
-        fs::rename(archive.dir.path().join("second"), archive.dir.path().join("away")).unwrap();
-        archive.take_in(1).await;
-        let report = archive.run().await;
-        assert_eq!((report.made, report.short), (1, 1));
-        fs::rename(archive.dir.path().join("away"), archive.dir.path().join("second")).unwrap();
+        // A disk that is not mounted: nothing is put beneath, and nothing is taken for lost.
+        let [second, away] = ["second", "away"].map(|name| archive.dir.path().join(name));
+        fs::rename(&second, &away).unwrap();
+        for is_mount_point in [false, true] {
+            if is_mount_point {
+                fs::create_dir(&second).unwrap();
+            }
+            archive.take_in(1).await;
+            let report = archive.run().await;
+            assert_eq!((report.made, report.short), (1, 1));
+            let later = now().after(Duration::from_secs(9));
+            let scrubbed =
+                archive.with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap());
+            let scrubbed = scrubbed.await;
+            assert_eq!((scrubbed.wrong_count, scrubbed.unread_count), (0, 1), "{scrubbed:?}");
+            assert!(archive.vault.places().is_err(), "whoever changes all copies takes it for one that is there");
+        }
+        assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
+        fs::remove_dir(&second).unwrap();
+        fs::rename(&away, &second).unwrap();
         archive.with(async |copier| copier.look_at_all(false).await.unwrap()).await;
-        assert_eq!(archive.run().await.made, 1);
+        assert_eq!(archive.run().await.made, 2);
+        archive.assert_whole(ALL).await;
+        // One that was lost, and its successor.
+        fs::remove_dir_all(&second).unwrap();
+        fs::create_dir(&second).unwrap();
+        let home = text(&archive.vault.home).to_owned();
+        assert_eq!(sejf(&["place", "list", &home]).status.code(), Some(1));
+        assert_success(&sejf(&["place", "begin", &home, "second"]));
+        assert_eq!(sejf(&["scrub", &home, "--days", "0"]).status.code(), Some(1), "all of it was missing");
         archive.assert_whole(ALL).await;
     });
 }

@@ -4,6 +4,7 @@
 //! compared with its SHA-256 by whoever reads it.
 
 mod directory;
+pub(super) mod mark;
 mod open;
 mod read;
 mod remote;
@@ -221,6 +222,30 @@ pub enum PlaceError {
         place: String,
         /// What is wrong, and what to do.
         fault: String,
+    },
+    /// The folder is somebody else's.
+    #[error(
+        "{place}: `{}` is a place of another vault or by another name ({mark}): put its own disk there, or correct \
+         `path` in vault.toml", path.display()
+    )]
+    Foreign {
+        /// The place.
+        place: String,
+        /// The folder.
+        path: PathBuf,
+        /// What it is marked with: the vault's key, and a name.
+        mark: String,
+    },
+    /// The folder is not the one that was begun.
+    #[error(
+        "{place}: `{}` has not the mark that it was begun with: its disk is not mounted. Mount it; where the disk is \
+         new or was lost, say `sejf place begin HOME {place}`", path.display()
+    )]
+    Unmarked {
+        /// The place.
+        place: String,
+        /// The folder.
+        path: PathBuf,
     },
     /// It cannot be reached, or refuses.
     #[error("{place}: {doing} `{object}`: {source}")]
