@@ -212,7 +212,7 @@ impl KeyRing {
         self.store.mirror.level(&envelopes_dir(epoch))?;
         self.refresh(epoch)?;
         for id in ids {
-            let envelope = match self.find(epoch, id)? {
+            let envelope = match self.find(epoch, id)?.into_iter().next() {
                 Some(envelope) => envelope,
                 None => {
                     let envelope = Envelope::generate(*id, &mut random);
@@ -226,32 +226,28 @@ impl KeyRing {
         Ok(all)
     }
 
-    /// The envelope of a recording; nothing where it has none, as after its destruction. Of two while its epoch is
-    /// renewed, the new one: see [`KeyRing::opens`].
+    /// The envelope of a recording; nothing where it has none, as after its destruction. Of several while its epoch
+    /// is renewed, the newest: see [`KeyRing::opens`].
     pub fn envelope(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeyFault> {
-        if self.known_epoch(epoch)?.is_none() {
-            return Ok(None);
+        Ok(self.envelopes(epoch, id)?.into_iter().next())
+    }
+
+    /// All envelopes of a recording, the newest first.
+    pub fn envelopes(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeyFault> {
+        let Some(keys) = self.known_epoch(epoch)? else { return Ok(Vec::new()) };
+        let newest = self.groups_of(epoch, id).last().copied();
+        if newest.is_none_or(|group| group < keys.groups_from) {
+            // Another process may have added it, or a second one.
+            self.refresh(epoch)?;
         }
-        match self.find(epoch, id)? {
-            Some(envelope) => Ok(Some(envelope)),
-            None => {
-                // Another process may have added it.
-                self.refresh(epoch)?;
-                self.find(epoch, id)
-            }
-        }
+        self.find(epoch, id)
     }
 
     /// What opens an archived recording, under its old or its new envelope; nothing where it has none.
     pub fn opens(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Identities>, KeyFault> {
-        if self.envelope(epoch, id)?.is_none() {
-            return Ok(None);
-        }
         let mut identities = Identities::default();
-        for group in self.groups_of(epoch, id) {
-            if let Some(envelope) = self.group(epoch, group)?.and_then(|group| group.get(id).cloned()) {
-                identities.add_boxed(Box::new(envelope));
-            }
+        for envelope in self.envelopes(epoch, id)? {
+            identities.add_boxed(Box::new(envelope));
         }
         Ok((!identities.is_empty()).then_some(identities))
     }
@@ -272,15 +268,10 @@ impl KeyRing {
             }
         });
         for state in epochs.iter().filter(|state| state.recipient.is_some()) {
-            if self.envelope(&state.epoch, id)?.is_none() {
-                continue;
+            let envelopes = self.envelopes(&state.epoch, id)?;
+            if !envelopes.is_empty() {
+                return Ok(envelopes);
             }
-            let mut envelopes = Vec::new();
-            for group in self.groups_of(&state.epoch, id) {
-                let group = self.group(&state.epoch, group)?;
-                envelopes.extend(group.and_then(|group| group.get(id).cloned()));
-            }
-            return Ok(envelopes);
         }
         Ok(Vec::new())
     }
@@ -446,13 +437,12 @@ impl KeyRing {
         self.store.mirror.shred_below(&slot, generation).map(drop)
     }
 
-    fn find(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeyFault> {
+    fn find(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeyFault> {
+        let mut envelopes = Vec::new();
         for group in self.groups_of(epoch, id).into_iter().rev() {
-            if let Some(envelope) = self.group(epoch, group)?.and_then(|group| group.get(id).cloned()) {
-                return Ok(Some(envelope));
-            }
+            envelopes.extend(self.group(epoch, group)?.and_then(|group| group.get(id).cloned()));
         }
-        Ok(None)
+        Ok(envelopes)
     }
 
     /// Numbers of the groups that have an envelope of a recording, in order.

@@ -67,7 +67,7 @@ impl Archive {
     /// Archives a recording, as intake does: objects and slip first, then the catalog.
     async fn add(&mut self, catalog: &Catalog, mut record: Record) {
         let epoch = record.epoch().unwrap();
-        let envelope = self.keys.envelope(&epoch, &record.id).unwrap().unwrap();
+        let envelope = self.keys.envelopes(&epoch, &record.id).unwrap().remove(0);
         let (identity, recipient) = generate_x25519(&mut self.random);
         let recipients = Recipients::parse([recipient]).unwrap();
         let manifest = Self::manifest(&record);
