@@ -1,14 +1,11 @@
 //! Keys of a vault that is unlocked.
 
 mod begun;
+mod epoch_keys;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
 
 use crate::archive::access::{Action, Grant};
@@ -18,14 +15,15 @@ use crate::archive::envelope::{Envelope, GROUP_MAX, Group};
 use crate::archive::epoch::{ClassName, Epoch, Month};
 use crate::archive::record::RecordingId;
 use crate::base::time::Stamp;
-use crate::seal::identity::{self, Identities};
+use crate::seal::identity::Identities;
 use crate::seal::open::Opener;
-use crate::seal::random::Randomness;
 use crate::seal::recipient::Recipients;
 use crate::seal::stream::seal_whole;
 use crate::shell::entropy::OsRandom;
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::begun::Begun;
+pub use crate::shell::vault::keyring::epoch_keys::EpochKeys;
+pub(super) use crate::shell::vault::keyring::epoch_keys::{epoch_text, new_identity, new_index_key};
 use crate::shell::vault::keystore::{
     KeyStore, envelopes_dir, group_slot, identity_slot, recipient_slot, recipient_text, tombstone_slot,
 };
@@ -39,21 +37,6 @@ pub struct KeyRing {
     opened_by: Vec<CustodianName>,
     opened_at: Stamp,
     state: Mutex<State>,
-}
-
-/// What an epoch has. Does not print.
-pub struct EpochKeys {
-    /// Open what recorders have sealed to it, now and before its key was renewed.
-    pub identities: Identities,
-    /// What recorders seal to.
-    pub recipient: String,
-    /// Key of the blind index over its recordings; is destroyed with it.
-    pub index_key: Zeroizing<[u8; 32]>,
-    seal_to: Recipients,
-    pub(super) groups_from: u32,
-    /// Text of the identities, newest first.
-    pub(super) identity_text: Zeroizing<String>,
-    pub(super) generation: u64,
 }
 
 #[derive(Default)]
@@ -125,7 +108,7 @@ impl KeyRing {
             Some(keys) => self.publish(epoch, &keys.recipient, keys.generation)?,
             None => {
                 let scheme = self.store.scheme()?;
-                let text = epoch_text(epoch, &new_identity(&scheme.root)?, 0, &*new_index_key()?);
+                let text = epoch_text(epoch, &new_identity(&scheme.root)?, 0, [&new_index_key()?].into_iter());
                 self.write_epoch(epoch, &scheme, &text)?;
             }
         }
@@ -582,78 +565,6 @@ impl Index {
             }
         }
     }
-}
-
-impl std::fmt::Debug for EpochKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EpochKeys({}, ..)", self.recipient)
-    }
-}
-
-impl EpochKeys {
-    /// Reads what [`epoch_text`] wrote: an identity file that `age` takes as it is.
-    fn parse(epoch: &Epoch, plain: &[u8]) -> Result<Self, KeyFault> {
-        let damaged = || KeyFault::Damaged { path: PathBuf::new() };
-        let text = std::str::from_utf8(plain).map_err(|_| damaged())?;
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(name));
-        if field("epoch ") != Some(&epoch.to_string()) {
-            return Err(damaged());
-        }
-        let groups_from = field("groups from ").and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
-        let mut index_key = Zeroizing::new([0; 32]);
-        let decoded = field("index key ").and_then(|text| BASE64_STANDARD.decode(text).ok());
-        let decoded = decoded.map(Zeroizing::new).filter(|key| key.len() == 32).ok_or_else(damaged)?;
-        index_key.copy_from_slice(&decoded);
-        let identities = Identities::parse(text)?;
-        let recipient = identities.recipients().into_iter().next().ok_or_else(damaged)?;
-        let seal_to = Recipients::parse([&recipient])?;
-        let mut identity_text = Zeroizing::new(String::with_capacity(text.len()));
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            identity_text.push_str(line);
-            identity_text.push('\n');
-        }
-        Ok(Self { identities, recipient, index_key, seal_to, groups_from, identity_text, generation: 0 })
-    }
-
-    pub(super) fn open_group(&self, bytes: &[u8]) -> Result<Group, KeyFault> {
-        let plain = Opener::open(bytes, &self.identities)?.read_whole()?;
-        Group::from_bytes(&plain).map_err(|_| KeyFault::Damaged { path: PathBuf::new() })
-    }
-}
-
-/// An epoch's file. Envelopes in groups below `groups_from` are of a key that has leaked, and are to be renewed.
-pub(super) fn epoch_text(
-    epoch: &Epoch,
-    identities: &str,
-    groups_from: u32,
-    index_key: &[u8; 32],
-) -> Zeroizing<String> {
-    // With room for all of it, so that no half of a key is left behind where a string grew.
-    let mut text = Zeroizing::new(String::with_capacity(256 + identities.len()));
-    let key = Zeroizing::new(BASE64_STANDARD.encode(index_key));
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "# epoch {epoch}\n# groups from {groups_from}\n# index key {}", *key);
-    text.push_str(identities);
-    text.push('\n');
-    text
-}
-
-/// A new identity of the kind that the root is of: post-quantum and others cannot be mixed.
-pub(super) fn new_identity(root: &str) -> Result<Zeroizing<String>, KeyFault> {
-    let mut random = OsRandom::new()?;
-    let is_hybrid = root.starts_with("age1pq1");
-    let (identity, _) = if is_hybrid {
-        identity::generate_hybrid(&mut random)
-    } else {
-        identity::generate_x25519(&mut random)
-    };
-    Ok(identity)
-}
-
-fn new_index_key() -> Result<Zeroizing<[u8; 32]>, KeyFault> {
-    let mut key = Zeroizing::new([0; 32]);
-    OsRandom::new()?.fill(&mut *key);
-    Ok(key)
 }
 
 /// Whether a grant is of this action on these recordings.

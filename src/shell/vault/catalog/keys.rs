@@ -10,7 +10,7 @@ use crate::shell::vault::keyring::KeyRing;
 impl IndexKeys for KeyRing {
     fn index_keys(&self, epoch: &Epoch) -> Result<Vec<IndexKey>, KeysFault> {
         match self.known_epoch(epoch) {
-            Ok(keys) => Ok(keys.map(|keys| IndexKey::new(&keys.index_key)).into_iter().collect()),
+            Ok(keys) => Ok(keys.map(|keys| keys.index_keys().collect()).unwrap_or_default()),
             Err(KeyFault::Destroyed(_)) => Ok(Vec::new()),
             Err(fault) => Err(fault.into()),
         }

@@ -90,7 +90,7 @@ impl Catalog {
     }
 
     /// Says what headers files have now, and what is found by: after they were put under another envelope, whose
-    /// details are others as well.
+    /// details are others as well. Those of before go, whatever comes in their place.
     pub async fn set_headers(
         &self,
         id: &RecordingId,
@@ -110,9 +110,11 @@ impl Catalog {
                 .await
                 .map_err(fault.clone())?;
         }
-        if let Some(indexed) = indexed {
-            replace_indexed(&mut transaction, id, indexed).await.map_err(fault)?;
+        match indexed {
+            Some(indexed) => replace_indexed(&mut transaction, id, indexed).await,
+            None => delete_indexed(&mut transaction, id).await,
         }
+        .map_err(fault)?;
         self.commit(doing, transaction).await
     }
 
@@ -157,7 +159,7 @@ impl Catalog {
     }
 
     /// SQLite's log of writes still has pages as they were before something was deleted.
-    async fn overwrite_log(&self) -> Result<(), CatalogError> {
+    pub(crate) async fn overwrite_log(&self) -> Result<(), CatalogError> {
         if self.kind == Kind::Sqlite {
             let fault = self.fault("overwriting what was forgotten");
             sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(self.pool()).await.map_err(fault)?;
