@@ -251,10 +251,12 @@ impl Archive {
 
     /// Whom a search by the caller finds; all details that are looked at must open.
     pub(crate) fn find(&self, ring: &KeyRing, number: u64) -> Vec<RecordingId> {
-        let query = Query { parties: vec![details(number).caller.parse().expect("a number")], ..Query::default() };
+        let query =
+            Query { parties: vec![details(number).caller.parse().expect("a number")], ..Query::default() };
         let page = block_on(async {
             let catalog = self.vault.catalog().await.expect("the catalog");
-            let page = catalog.search(&self.ask(Action::Search), &query, ring, None, 9).await.expect("searched");
+            let page =
+                catalog.search(&self.ask(Action::Search), &query, ring, None, 9).await.expect("searched");
             catalog.close().await;
             page
         });
@@ -265,8 +267,7 @@ impl Archive {
     /// A grant of something with the whole vault, or with the epoch where it is a re-wrap.
     pub(crate) fn ask(&self, action: Action) -> Grant {
         let actor = self.vault.actor(&["ewa".parse().expect("a name")]);
-        let resource =
-            if action == Action::Rewrap { Resource::epoch(&self.epoch) } else { Resource::Vault };
+        let resource = if action == Action::Rewrap { Resource::epoch(&self.epoch) } else { Resource::Vault };
         let request = Request { actor: &actor, action, resource, reason: None, now: vault_now() };
         self.vault.log.ask(&request).expect("granted")
     }

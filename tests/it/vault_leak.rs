@@ -201,7 +201,12 @@ fn of_several_epochs_each_is_asked_for_before_the_first_is_begun() {
     let words = ["keys", "leak", &november, &december, "--rewrap"];
     let renewed = bench.vault(&words, &["ewa", "ola"]);
     assert_success(&renewed);
-    assert_eq!(said(&renewed).matches("Recorders must get its new recipient").count(), 2, "{}", said(&renewed));
+    assert_eq!(
+        said(&renewed).matches("Recorders must get its new recipient").count(),
+        2,
+        "{}",
+        said(&renewed)
+    );
     let again = bench.vault(&[&words[..], &["--go-on"]].concat(), &["ewa", "ola"]);
     assert_success(&again);
     assert!(!said(&again).contains("new recipient"), "{}", said(&again));
@@ -299,11 +304,15 @@ fn a_header_that_was_not_replaced_is_seen_before_the_old_envelope_goes() {
     let grant = archive.ask(Action::Rewrap);
     ring.renew_epoch(&grant, epoch, Renewal::Anew).expect("renewed");
     let keeps: Vec<Arc<dyn Place>> = vec![Arc::clone(&places[0]), Arc::new(Keeps(Arc::clone(&places[1])))];
-    let replaced = block_on(ring.replace_headers(&grant, epoch, records, &keeps, &everywhere)).expect("replaced");
+    let replaced =
+        block_on(ring.replace_headers(&grant, epoch, records, &keeps, &everywhere)).expect("replaced");
     assert_eq!((replaced.0.len(), replaced.1.len()), (2, 0));
     for renewed in &replaced.0 {
         let confirmed = block_on(renewed.confirm(&keeps));
-        assert!(matches!(&confirmed, Err(RenewError::Other { place, .. }) if place == "second"), "{confirmed:?}");
+        assert!(
+            matches!(&confirmed, Err(RenewError::Other { place, .. }) if place == "second"),
+            "{confirmed:?}"
+        );
         assert!(block_on(renewed.confirm(&keeps[..1])).is_ok());
     }
 }

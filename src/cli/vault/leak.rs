@@ -120,13 +120,7 @@ fn exposed(args: &Args, vault: &Vault, epochs: &[Epoch]) -> anyhow::Result<ExitC
 }
 
 /// Whether nothing of the epoch is left under what leaked.
-fn renew(
-    args: &Args,
-    vault: &Vault,
-    ring: &KeyRing,
-    grant: &Grant,
-    epoch: &Epoch,
-) -> anyhow::Result<bool> {
+fn renew(args: &Args, vault: &Vault, ring: &KeyRing, grant: &Grant, epoch: &Epoch) -> anyhow::Result<bool> {
     let before = ring.epoch(epoch)?.recipient.clone();
     let renewal = if args.go_on { Renewal::GoOn } else { Renewal::Anew };
     let done = rewrap::epoch(vault, ring, grant, epoch, renewal)

@@ -9,7 +9,7 @@
 //! what was put and not yet written down is found to be there. No key is needed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -35,6 +35,7 @@ use crate::shell::vault::config::{Config, PlaceKind};
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::log::{Denied, VaultLog};
 use crate::shell::vault::place::{self, Content, Found, Pace, Patience, Place, PlaceError};
+use crate::shell::vault::turns::{self, Turn};
 
 /// Why no copies are made at all. What goes wrong with one of them is in the [`Report`].
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,14 @@ pub enum CopyFault {
     /// The log cannot be written.
     #[error(transparent)]
     Log(#[from] ReceiptsError),
+    /// Who copies and who re-wraps cannot be kept apart.
+    #[error("locking `{}`, so that nobody changes headers while they are copied: {source}", home.display())]
+    Turn {
+        /// The vault's home.
+        home: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// No room for what is on its way from one place to another.
     #[error("making folder `{}` for what is being copied: {source}", path.display())]
     Scratch {
@@ -118,6 +127,7 @@ pub struct Copier<'a> {
     /// Places that are configured and not there now, with why.
     pub absent: Vec<(String, PlaceError)>,
     scratch: PathBuf,
+    home: &'a Path,
 }
 
 impl<'a> Copier<'a> {
@@ -144,7 +154,8 @@ impl<'a> Copier<'a> {
         let scratch = vault.home.join(SCRATCH);
         std::fs::create_dir_all(&scratch)
             .map_err(|source| CopyFault::Scratch { path: scratch.clone(), source })?;
-        Ok(Self { catalog, log: &vault.log, config: &vault.config, places, absent, scratch })
+        let (log, config, home) = (&vault.log, &vault.config, &*vault.home);
+        Ok(Self { catalog, log, config, places, absent, scratch, home })
     }
 
     /// What is known of all places: those that are configured, and media.
@@ -256,6 +267,10 @@ impl<'a> Copier<'a> {
                 continue;
             }
             report.recordings += 1;
+            let Some(_turn) = self.turn().await? else {
+                report.fail(format!("{}: {REWRAPPED}", record.id));
+                continue;
+            };
             let mut on_media = copies.remove(&record.id).unwrap_or_default();
             on_media.retain(|copy| self.place(&copy.place).is_none());
             let stands = self.settle_one(&record, &on_media, &facts, &mut report).await?;
@@ -517,6 +532,12 @@ impl<'a> Copier<'a> {
         Ok(now.is_some_and(|now| now.files == record.files && now.phase == record.phase))
     }
 
+    /// For one recording: meanwhile no header is put under another envelope. Nothing where that is being done for long.
+    pub(super) async fn turn(&self) -> Result<Option<Turn>, CopyFault> {
+        let fault = |source| CopyFault::Turn { home: self.home.into(), source };
+        turns::copying(self.home).await.map_err(fault)
+    }
+
     pub(super) fn place(&self, name: &str) -> Option<&Arc<dyn Place>> {
         self.places.iter().find(|place| place.name() == name)
     }
@@ -596,6 +617,7 @@ fn is_under_envelope(id: RecordingId, header: &Content) -> bool {
     Header::read(&mut &bytes[..]).ok().and_then(|header| envelope::recording_of(&header)) == Some(id)
 }
 
+pub(super) const REWRAPPED: &str = "recordings are being put under other envelopes: it is looked at later";
 /// Below the vault's home: sealed bytes that are on their way.
 const SCRATCH: &str = "copying";
 const BATCH: u32 = 256;

@@ -8,6 +8,7 @@
 //! keys/         first key place
 //! drills.json   which custodian showed when that their share opens
 //! incoming/     what is being taken in
+//! copying/      what is on its way from one place to another; copying.turn and copying.lock: who may
 //! places/       folders that were begun as places, each by its name
 //! ```
 
@@ -99,6 +100,15 @@ pub enum VaultError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Somebody copies a recording and does not come to its end.
+    #[error(
+        "a copy in the vault `{}` has been under way for an hour: end `sejf copies` or `sejf scrub` and try again",
+        home.display()
+    )]
+    Copying {
+        /// The folder.
+        home: PathBuf,
     },
     /// There is one already.
     #[error("`{}` has a vault already: begin another in another folder", home.display())]

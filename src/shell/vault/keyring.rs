@@ -108,7 +108,8 @@ impl KeyRing {
             Some(keys) => self.publish(epoch, &keys.recipient, keys.generation)?,
             None => {
                 let scheme = self.store.scheme()?;
-                let text = epoch_text(epoch, &new_identity(&scheme.root)?, 0, [&new_index_key()?].into_iter());
+                let text =
+                    epoch_text(epoch, &new_identity(&scheme.root)?, 0, [&new_index_key()?].into_iter());
                 self.write_epoch(epoch, &scheme, &text)?;
             }
         }

@@ -34,6 +34,7 @@ use crate::shell::vault::home::{Vault, VaultError, io_error};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::{EpochKeys, KeyRing, epoch_text, granted, new_identity, new_index_key};
 use crate::shell::vault::place::{self, Found, Pace, Place, PlaceError};
+use crate::shell::vault::turns;
 
 /// A recording that is under a new envelope in all places. The old one opens nothing any more, and is to be
 /// retired once the catalog knows.
@@ -132,7 +133,8 @@ impl KeyRing {
             let next = self.group_numbers(epoch).last().map_or(0, |last| last + 1);
             let new = new_identity(&keys.recipient)?;
             let identities = Zeroizing::new(format!("{}\n{}", *new, *keys.identity_text));
-            let index_keys = [vec![new_index_key()?, keys.index_key.clone()], keys.old_index_keys.clone()].concat();
+            let index_keys =
+                [vec![new_index_key()?, keys.index_key.clone()], keys.old_index_keys.clone()].concat();
             self.write_epoch(epoch, &self.scheme, &epoch_text(epoch, &identities, next, index_keys.iter()))?;
             keys = self.epoch_locked(epoch)?;
         }
@@ -219,7 +221,8 @@ impl KeyRing {
         for id in ids {
             let (mut old, mut begun) = (Vec::new(), None);
             for number in self.groups_of(epoch, id) {
-                let Some(envelope) = self.group(epoch, number)?.and_then(|group| group.get(id).cloned()) else {
+                let Some(envelope) = self.group(epoch, number)?.and_then(|group| group.get(id).cloned())
+                else {
                     continue;
                 };
                 if number < keys.groups_from {
@@ -376,6 +379,9 @@ async fn run(
     let ids = ring.renew_epoch(grant, epoch, renewal)?;
     let mut done = Rewrapped::default();
     for ids in ids.chunks(BATCH) {
+        // Between two, others copy.
+        let turn = turns::rewrapping(&vault.home).await.map_err(io_error("locking", &vault.home))?;
+        let Some(_turn) = turn else { return Err(VaultError::Copying { home: vault.home.clone() }) };
         batch(&catalog, ring, grant, epoch, &places, ids, &mut done).await?;
     }
     ring.reseal(grant, epoch)?;
@@ -400,7 +406,9 @@ async fn batch(
     let held = |id: &RecordingId, name: &str| {
         let copy = copies.get(id).and_then(|copies| copies.iter().find(|copy| copy.place == name));
         // Whatever is archived was taken in at the first place.
-        copy.map_or(places.first().is_some_and(|first| first.name() == name), |copy| copy.state == CopyState::Good)
+        copy.map_or(places.first().is_some_and(|first| first.name() == name), |copy| {
+            copy.state == CopyState::Good
+        })
     };
     let (renewed, faults) = ring.replace_headers(grant, epoch, &records, places, &held).await?;
     done.faults.extend(faults.iter().map(ToString::to_string));

@@ -7,7 +7,7 @@ use crate::archive::entry::{Outcome, Resource};
 use crate::archive::record::{Record, RecordingId};
 use crate::base::time::Stamp;
 use crate::shell::clock;
-use crate::shell::vault::copies::{Copier, CopyFault, Report};
+use crate::shell::vault::copies::{Copier, CopyFault, REWRAPPED, Report};
 use crate::shell::vault::place::{Found, Pace, Place};
 
 /// What was read and found.
@@ -166,6 +166,10 @@ async fn read_copy(
     pace: Pace,
     scrubbed: &mut Scrubbed,
 ) -> Result<Read, CopyFault> {
+    let Some(_turn) = copier.turn().await? else {
+        scrubbed.unread(format!("`{}`: {}: {REWRAPPED}", place.name(), record.id));
+        return Ok(Read::Changed);
+    };
     let found = match copier.look(record, place, pace).await {
         Ok(found) => found,
         Err(error) => {

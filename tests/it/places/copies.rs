@@ -280,6 +280,35 @@ fn copies_are_made_once_and_read_back() {
     });
 }
 
+/// Else a copy with the header of before could be put beside the new one.
+#[test]
+fn nothing_is_copied_while_headers_are_being_replaced() {
+    use rustix::fs::{FlockOperation, flock};
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(1).await;
+        let rewrapping = fs::File::create(archive.vault.home.join("copying.turn")).unwrap();
+        flock(&rewrapping, FlockOperation::LockExclusive).unwrap();
+        let second = archive.dir.path().join("second");
+        let objects = || {
+            fs::read_dir(&second).unwrap().filter(|entry| {
+                entry.as_ref().is_ok_and(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+            })
+        };
+        let rewrapped = async {
+            // Long enough for what would not wait.
+            for _ in 0..50 {
+                assert_eq!(objects().count(), 0);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            flock(&rewrapping, FlockOperation::Unlock).unwrap();
+        };
+        let (report, ()) = tokio::join!(archive.run(), rewrapped);
+        assert_eq!((report.made, report.met), (2, 1));
+        archive.assert_whole(ALL).await;
+    });
+}
+
 #[test]
 fn what_we_cannot_do_is_said_and_not_tried_for_ever() {
     let mut archive = Archive::new("copies = { total = 3, sites = 2, offline = 1 }", "");
@@ -393,7 +422,10 @@ fn a_place_that_fails_or_lies_gets_its_copies_later() {
                 archive.with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap());
             let scrubbed = scrubbed.await;
             assert_eq!((scrubbed.wrong_count, scrubbed.unread_count), (0, 1), "{scrubbed:?}");
-            assert!(archive.vault.places().is_err(), "whoever changes all copies takes it for one that is there");
+            assert!(
+                archive.vault.places().is_err(),
+                "whoever changes all copies takes it for one that is there"
+            );
         }
         assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
         fs::remove_dir(&second).unwrap();
@@ -474,13 +506,21 @@ fn one_object_that_a_place_cannot_give_does_not_end_a_scrub() {
             archive.with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap()).await
         };
         let scrubbed = scrub().await;
-        assert_eq!((scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count), (14, 1, 1), "{scrubbed:?}");
+        assert_eq!(
+            (scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count),
+            (14, 1, 1),
+            "{scrubbed:?}"
+        );
         assert!(scrubbed.unread[0].contains(&archive.records[4].id.to_string()), "{scrubbed:?}");
         assert_eq!(scrubbed.mending.mended, 1);
         archive.store.tell(Lie::Storm);
         // A few are tried before it is given up; the other places are read.
         let scrubbed = scrub().await;
-        assert_eq!((scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count), (10, 0, 3), "{scrubbed:?}");
+        assert_eq!(
+            (scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count),
+            (10, 0, 3),
+            "{scrubbed:?}"
+        );
     });
 }
 

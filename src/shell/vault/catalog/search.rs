@@ -407,7 +407,9 @@ impl<'a> Walk<'a> {
             for key in self.keys.index_keys(epoch).map_err(fault)? {
                 let terms = self.query.terms(&key);
                 let mut lists: Vec<List> = terms.iter().map(|term| List::Term(*number, *term)).collect();
-                lists.extend(is_state_rare.map(|state| List::StateIn(state_name(state), *number, epoch.month)));
+                lists.extend(
+                    is_state_rare.map(|state| List::StateIn(state_name(state), *number, epoch.month)),
+                );
                 choices.push(lists);
             }
         }

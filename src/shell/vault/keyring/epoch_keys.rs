@@ -45,8 +45,9 @@ impl EpochKeys {
     pub(super) fn parse(epoch: &Epoch, plain: &[u8]) -> Result<Self, KeyFault> {
         let damaged = || KeyFault::Damaged { path: PathBuf::new() };
         let text = std::str::from_utf8(plain).map_err(|_| damaged())?;
-        let fields =
-            |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix("# ")?.strip_prefix(name));
+        let fields = |name: &'static str| {
+            text.lines().filter_map(move |line| line.strip_prefix("# ")?.strip_prefix(name))
+        };
         let field = |name| fields(name).next();
         if field("epoch ") != Some(&epoch.to_string()) {
             return Err(damaged());
@@ -130,4 +131,3 @@ pub(in crate::shell::vault) fn new_index_key() -> Result<Zeroizing<[u8; 32]>, Ke
     OsRandom::new()?.fill(&mut *key);
     Ok(key)
 }
-

@@ -263,9 +263,7 @@ impl Place for Directory {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removal::Absent),
             // Immutable (`chattr +i`), and not merely somebody else's.
-            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
-                Ok(Removal::Locked)
-            }
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => Ok(Removal::Locked),
             Err(error) => Err(self.io("removing", object)(error)),
         }
     }

@@ -43,7 +43,8 @@ pub(in crate::shell::vault) fn begin(
         return Err(PlaceError::Foreign { place: config.name.clone(), path: path.clone(), mark });
     }
     let mark = format!("{}\n", own(vault, config));
-    write_new(path, MARK, mark.as_bytes(), 0o644).map_err(|error| fault(config, "marking folder", path, error))?;
+    write_new(path, MARK, mark.as_bytes(), 0o644)
+        .map_err(|error| fault(config, "marking folder", path, error))?;
     remember(home, path, config)
 }
 
@@ -98,7 +99,8 @@ mod tests {
         fs::create_dir(&home).unwrap();
         let config = |name: &str| -> PlaceConfig {
             let path = place.display();
-            toml::from_str(&format!("name = '{name}'\nsite = 's'\nkind = 'directory'\npath = '{path}'")).unwrap()
+            toml::from_str(&format!("name = '{name}'\nsite = 's'\nkind = 'directory'\npath = '{path}'"))
+                .unwrap()
         };
         let a = config("a");
         see(&home, "vault", &a).unwrap();
