@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
@@ -128,6 +129,8 @@ pub struct Copier<'a> {
     pub absent: Vec<(String, PlaceError)>,
     scratch: PathBuf,
     home: &'a Path,
+    /// Changes of copies that were written down from here: those of others are still to be looked at.
+    noted: AtomicU64,
 }
 
 impl<'a> Copier<'a> {
@@ -155,7 +158,7 @@ impl<'a> Copier<'a> {
         std::fs::create_dir_all(&scratch)
             .map_err(|source| CopyFault::Scratch { path: scratch.clone(), source })?;
         let (log, config, home) = (&vault.log, &vault.config, &*vault.home);
-        Ok(Self { catalog, log, config, places, absent, scratch, home })
+        Ok(Self { catalog, log, config, places, absent, scratch, home, noted: AtomicU64::new(0) })
     }
 
     /// What is known of all places: those that are configured, and media.
@@ -255,6 +258,7 @@ impl<'a> Copier<'a> {
         let request = Request { actor: &actor, action, resource, reason: None, now: clock::now() };
         // Nothing is released by a copy: the entry says how it went.
         let decision = self.log.decide_now(&request)?;
+        let changes = self.catalog.changes(ids).await?;
         let facts = self.facts().await?;
         let mut copies = self.copies_of(ids).await?;
         let mut report = Report::default();
@@ -273,8 +277,11 @@ impl<'a> Copier<'a> {
             };
             let mut on_media = copies.remove(&record.id).unwrap_or_default();
             on_media.retain(|copy| self.place(&copy.place).is_none());
+            let before = self.noted.load(Ordering::Relaxed);
             let stands = self.settle_one(&record, &on_media, &facts, &mut report).await?;
-            standing.extend(stands.map(|stands| (record.id, stands)));
+            let own = self.noted.load(Ordering::Relaxed) - before;
+            let changes = changes.get(&record.id).copied().unwrap_or_default() + own;
+            standing.extend(stands.map(|stands| (record.id, stands, changes)));
         }
         if report.has_done_something() {
             let outcome = Outcome::Done(serde_json::to_value(&report).unwrap_or_default());
@@ -404,7 +411,10 @@ impl<'a> Copier<'a> {
             Found::Missing => CopyState::Missing,
             Found::Wrong(_) => CopyState::Broken,
         };
-        self.catalog.set_copies(&[Seen { id: record.id, place: place.into(), state, at }]).await
+        let seen = Seen { id: record.id, place: place.into(), state, at };
+        let changed = self.catalog.set_copies(&[seen]).await?;
+        self.noted.fetch_add(changed, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn make(&self, record: &Record, copy: &PlannedCopy) -> Result<Made, CopyFault> {

@@ -347,6 +347,54 @@ fn what_we_cannot_do_is_said_and_not_tried_for_ever() {
     });
 }
 
+/// A medium that is found damaged while recordings are looked at is not overlooked.
+#[test]
+fn what_comes_while_somebody_looks_is_looked_at() {
+    let mut archive = Archive::new("copies = { total = 2, sites = 1, offline = 1 }", "");
+    wait(async {
+        archive.take_in(2).await;
+        let medium = Medium {
+            schema: 1,
+            id: "SEJF-1".into(),
+            label: "calls".into(),
+            vault: archive.vault.key.to_string(),
+            written: now(),
+            recordings: archive.records.iter().map(|record| record.id).collect(),
+        };
+        let moved = |what: &str, entry| Move {
+            at: now(),
+            what: what.into(),
+            who: "local:ewa".into(),
+            seal: "17".into(),
+            place: "safe".into(),
+            reason: String::new(),
+            entry,
+        };
+        let catalog = archive.catalog().await;
+        catalog.add_medium(&medium, &moved("written", 7)).await.unwrap();
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        let is_over = || {
+            // Between two recordings.
+            if looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
+                let damaged = || {
+                    wait(async {
+                        let catalog = archive.catalog().await;
+                        assert!(catalog.move_medium("SEJF-1", &moved("damaged", 8)).await.unwrap());
+                        catalog.close().await;
+                    });
+                };
+                std::thread::scope(|scope| scope.spawn(damaged).join().unwrap());
+            }
+            false
+        };
+        let report = archive.with(async |copier| copier.run(&is_over).await.unwrap()).await;
+        assert_eq!(report.met, 2, "as it was when they were looked at");
+        assert_eq!(archive.standing().await, [(Standing::Due, 2)]);
+        assert_eq!(archive.run().await, Report { recordings: 2, made: 2, short: 2, ..Report::default() });
+        catalog.close().await;
+    });
+}
+
 /// Polls something so many times, then drops it where it is: as a kill does between two steps.
 struct Cut<F>(Pin<Box<F>>, u64);
 

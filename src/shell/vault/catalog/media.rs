@@ -205,7 +205,8 @@ async fn add_move(connection: &mut sqlx::AnyConnection, id: &str, moved: &Move) 
     .await?;
     // They have an offline copy more, or less.
     sqlx::query(
-        "UPDATE recordings SET copies = 'due' WHERE id IN (SELECT id FROM media_recordings WHERE medium = $1)",
+        "UPDATE recordings SET copies = 'due', copies_changes = copies_changes + 1
+         WHERE id IN (SELECT id FROM media_recordings WHERE medium = $1)",
     )
     .bind(id.to_owned())
     .execute(&mut *connection)

@@ -50,9 +50,13 @@ pub(super) async fn are_written_down_and_found(address: String) {
     catalog.set_copies(&all).await.unwrap();
     // Of a place that nobody knows, there is nothing to write down.
     catalog.set_copies(&[seen(ids[0], "unknown", CopyState::Good, 1)]).await.unwrap();
-    let met: Vec<_> = ids.iter().map(|id| (*id, Standing::Met)).collect();
+    let changes = catalog.changes(&ids).await.unwrap();
+    // Whoever looked before is not heard.
+    catalog.set_standing(&[(ids[0], Standing::Met, changes[&ids[0]] - 1)]).await.unwrap();
+    assert_eq!(catalog.copies_due(None, 99).await.unwrap().len(), 9);
+    let met: Vec<_> = ids.iter().map(|id| (*id, Standing::Met, changes[id])).collect();
     catalog.set_standing(&met).await.unwrap();
-    catalog.set_standing(&[(ids[3], Standing::Short)]).await.unwrap();
+    catalog.set_standing(&[(ids[3], Standing::Short, changes[&ids[3]])]).await.unwrap();
     assert!(catalog.copies_due(None, 9).await.unwrap().is_empty());
     assert_eq!(catalog.copies_met(&ids[2..5]).await.unwrap(), [ids[2], ids[4]]);
     // Seen again as it was: nothing is due. Seen otherwise: it is.
