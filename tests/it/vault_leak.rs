@@ -10,6 +10,7 @@ use sejf::archive::copies::CopyState;
 use sejf::archive::entry::{Outcome, Resource};
 use sejf::archive::envelope::Envelope;
 use sejf::archive::epoch::Epoch;
+use sejf::archive::media::Medium;
 use sejf::archive::record::{Digest, Record, RecordingId};
 use sejf::archive::search::{IndexKey, Indexed};
 use sejf::seal::identity::Identities;
@@ -18,7 +19,8 @@ use sejf::seal::random::Seeded;
 use sejf::seal::recipient::Recipients;
 use sejf::seal::stream::seal_whole;
 use sejf::shell::vault::catalog::Catalog;
-use sejf::shell::vault::catalog::copies::Seen;
+use sejf::shell::vault::catalog::copies::{Seen, Standing};
+use sejf::shell::vault::catalog::media::Move;
 use sejf::shell::vault::keyring::KeyRing;
 use sejf::shell::vault::place::{Content, Place, PlaceError, Removal};
 use sejf::shell::vault::rewrap::{self, RenewError, Renewal, Rewrapped};
@@ -151,6 +153,56 @@ fn after_a_leak_a_thousand_recordings_are_under_what_nobody_else_has() {
     let late =
         seal_whole(b"late", &Recipients::parse([&leaked.recipient]).expect("a recipient"), &mut random);
     assert!(Opener::open(&late.expect("sealed")[..], &new.identities).is_ok());
+}
+
+/// What lies in a safe has the header of before.
+#[test]
+fn media_that_were_written_before_are_no_copies_any_more() {
+    let bench = Bench::new();
+    let archive = Archive::new(&bench, 3);
+    let records = &archive.records;
+    let medium = |id: &str, records: &[Record]| Medium {
+        schema: 1,
+        id: id.into(),
+        label: format!("safe {id}"),
+        vault: archive.vault.key.to_string(),
+        written: records[0].taken_in,
+        recordings: records.iter().map(|record| record.id).collect(),
+    };
+    let written = |entry| Move {
+        at: records[0].taken_in,
+        what: "written".into(),
+        who: "local:ewa".into(),
+        seal: String::new(),
+        place: "safe".into(),
+        reason: String::new(),
+        entry,
+    };
+    let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+    let whole = || {
+        archive.catalog(async |catalog| {
+            let copies = catalog.offline_copies(&ids).await.expect("read");
+            copies.into_iter().filter(|(_, medium)| medium.is_whole).map(|(_, medium)| medium.id).collect::<Vec<_>>()
+        })
+    };
+    archive.catalog(async |catalog| {
+        catalog.add_medium(&medium("m-1", &records[..2]), records, &written(1)).await.expect("written");
+        let changes = catalog.changes(&ids).await.expect("read");
+        let met: Vec<_> = ids.iter().map(|id| (*id, Standing::Met, changes[id])).collect();
+        catalog.set_standing(&met).await.expect("written");
+    });
+    assert_eq!(whole(), ["m-1", "m-1"]);
+    let done = archive.rewrap(&bench, Renewal::Anew);
+    assert_eq!(done.media.into_iter().collect::<Vec<_>>(), [("m-1".to_owned(), "safe m-1".to_owned())]);
+    assert_eq!(whole(), [""; 0]);
+    archive.catalog(async |catalog| {
+        assert_eq!(catalog.copies_due(None, 9).await.expect("read").len(), 3);
+        // Written again; one was being written from before.
+        let now = catalog.get_all(&ids).await.expect("read");
+        catalog.add_medium(&medium("m-2", &now), &now, &written(2)).await.expect("written");
+        catalog.add_medium(&medium("m-3", records), records, &written(3)).await.expect("written");
+    });
+    assert_eq!(whole(), ["m-2"; 3]);
 }
 
 /// An envelope of no recording is left behind, and is no reason to keep a key that has leaked as well.

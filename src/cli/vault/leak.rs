@@ -8,6 +8,7 @@ use anyhow::Context;
 use crate::archive::access::Grant;
 use crate::archive::custody::{CustodianName, Scheme};
 use crate::archive::epoch::Epoch;
+use crate::cli::text::clean_line;
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::keyring::KeyRing;
@@ -138,6 +139,10 @@ fn renew(args: &Args, vault: &Vault, ring: &KeyRing, grant: &Grant, epoch: &Epoc
              incomplete; go on later",
             done.unknown
         )?;
+    }
+    for (id, label) in &done.media {
+        let said = format!("Medium {id} ({label}) opens nothing of them any more: write another, and destroy it");
+        writeln!(out, "{}", clean_line(&said))?;
     }
     for fault in &done.faults {
         writeln!(out, "Not yet: {fault}")?;

@@ -166,7 +166,7 @@ impl MediaWriter<'_> {
         let mut parcel = Parcel::begin_in(order.dir);
         let written = self.fill(&medium, &records, order.program, &mut parcel).and_then(|list| {
             let moved = moved("written", &grant, order.seal, order.place, medium.written);
-            self.runtime.block_on(self.catalog.add_medium(&medium, &moved))?;
+            self.runtime.block_on(self.catalog.add_medium(&medium, &records, &moved))?;
             Ok(list)
         });
         match written {

@@ -13,6 +13,7 @@
 //! What was copied elsewhere before with its header, together with the leaked key and the envelopes of then, opens
 //! for ever: no vault can help that. What recorders still seal to the old recipient is taken in as before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -332,6 +333,8 @@ pub struct Rewrapped {
     pub unknown: u64,
     /// Recordings that stay as they were, and why.
     pub faults: Vec<String>,
+    /// Media with headers of before, which open nothing any more: what is written on each, by its number.
+    pub media: BTreeMap<String, String>,
 }
 
 /// Asks to put an epoch under another key: the log has it first. Of several, each is asked for before the first is
@@ -383,6 +386,10 @@ async fn run(
         let turn = turns::rewrapping(&vault.home).await.map_err(io_error("locking", &vault.home))?;
         let Some(_turn) = turn else { return Err(VaultError::Copying { home: vault.home.clone() }) };
         batch(&catalog, ring, grant, epoch, &places, ids, &mut done).await?;
+    }
+    for id in done.media.keys().cloned().collect::<Vec<_>>() {
+        let medium = catalog.media(Some(&id)).await?.pop();
+        done.media.extend(medium.map(|medium| (id, medium.label)));
     }
     ring.reseal(grant, epoch)?;
     // Terms under the key that leaked are not to stay there either.
@@ -436,6 +443,7 @@ async fn batch(
         }
     }
     ring.retire(grant, epoch, &known)?;
+    done.media.extend(catalog.media_with(&known).await?.into_iter().map(|id| (id, String::new())));
     done.renewed += known.len() as u64;
     Ok(())
 }

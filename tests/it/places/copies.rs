@@ -338,7 +338,7 @@ fn what_we_cannot_do_is_said_and_not_tried_for_ever() {
             entry,
         };
         let catalog = archive.catalog().await;
-        catalog.add_medium(&medium, &moved("written", 7)).await.unwrap();
+        catalog.add_medium(&medium, &archive.records, &moved("written", 7)).await.unwrap();
         assert_eq!(archive.run().await, Report { recordings: 2, met: 2, ..Report::default() });
         // It is found damaged there.
         catalog.move_medium("SEJF-1", &moved("damaged", 8)).await.unwrap();
@@ -371,7 +371,7 @@ fn what_comes_while_somebody_looks_is_looked_at() {
             entry,
         };
         let catalog = archive.catalog().await;
-        catalog.add_medium(&medium, &moved("written", 7)).await.unwrap();
+        catalog.add_medium(&medium, &archive.records, &moved("written", 7)).await.unwrap();
         let looks = std::sync::atomic::AtomicU32::new(0);
         let is_over = || {
             // Between two recordings.

@@ -2,12 +2,14 @@
 //!
 //! The vault's log has the same entries, signed; this is to look things up in.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::archive::media::{Kept, Medium};
-use crate::archive::record::RecordingId;
+use crate::archive::record::{ArchivedFile, Digest, Record, RecordingId};
 use crate::base::time::Stamp;
 use crate::shell::vault::catalog::schema::Migration;
 use crate::shell::vault::catalog::{
@@ -67,8 +69,14 @@ pub struct Move {
 }
 
 impl Catalog {
-    /// Adds a medium that is complete, with its first entry of custody.
-    pub async fn add_medium(&self, medium: &Medium, written: &Move) -> Result<(), CatalogError> {
+    /// Adds a medium that is complete, with its first entry of custody. `records` are its recordings as they were when
+    /// they were written.
+    pub async fn add_medium(
+        &self,
+        medium: &Medium,
+        records: &[Record],
+        written: &Move,
+    ) -> Result<(), CatalogError> {
         let doing = "registering a medium";
         let fault = self.fault(doing);
         let mut transaction = self.begin(doing).await?;
@@ -84,10 +92,14 @@ impl Catalog {
         .execute(&mut *transaction)
         .await
         .map_err(fault.clone())?;
+        let headers: BTreeMap<_, _> =
+            records.iter().map(|record| (record.id, headers_of(&record.files))).collect();
         for ids in medium.recordings.chunks(ROWS_MAX) {
-            let sql = format!("INSERT INTO media_recordings (id, medium) VALUES {}", values(ids.len(), 2, 1));
+            let sql =
+                format!("INSERT INTO media_recordings (id, medium, headers) VALUES {}", values(ids.len(), 3, 1));
             let bind = |query: sqlx::query::Query<'static, sqlx::Any, _>, id: &RecordingId| {
-                query.bind(id.as_bytes().to_vec()).bind(medium.id.clone())
+                let headers = headers.get(id).map(|digest| digest.0.to_vec());
+                query.bind(id.as_bytes().to_vec()).bind(medium.id.clone()).bind(headers)
             };
             let query = ids.iter().fold(statement(sql), bind);
             query.execute(&mut *transaction).await.map_err(fault.clone())?;
@@ -163,8 +175,8 @@ impl Catalog {
         rows.iter().map(read).collect::<Result<_, _>>().map_err(fault)
     }
 
-    /// Offline copies of recordings: on which medium, when it was last checked, and whether it was whole then.
-    /// Media that were destroyed are none.
+    /// Offline copies of recordings: on which medium, when it was last checked, and whether it was whole then and has
+    /// the headers of now: with those of before, it opens no more. Media that were destroyed are none.
     pub async fn offline_copies(
         &self,
         ids: &[RecordingId],
@@ -173,18 +185,40 @@ impl Catalog {
         let (mut copies, media) = (Vec::new(), self.media(None).await?);
         for ids in ids.chunks(ROWS_MAX) {
             let sql = format!(
-                "SELECT id, medium FROM media_recordings WHERE id IN ({}) ORDER BY id, medium",
+                "SELECT id, medium, headers FROM media_recordings WHERE id IN ({}) ORDER BY id, medium",
                 placeholders(ids.len(), 1)
             );
             let query = ids.iter().fold(statement(sql), |query, id| query.bind(id.as_bytes().to_vec()));
-            for row in query.fetch_all(self.pool()).await.map_err(fault.clone())? {
-                let (id, name) = (id_at(&row, 0), row.try_get::<String, _>(1));
-                let (id, name) = (id.map_err(fault.clone())?, name.map_err(fault.clone())?);
-                copies
-                    .extend(media.iter().find(|medium| medium.id == name).map(|medium| (id, medium.clone())));
+            let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
+            let files = if rows.is_empty() { BTreeMap::new() } else { self.files_of(ids).await.map_err(fault.clone())? };
+            for row in rows {
+                let read = || Ok((id_at(&row, 0)?, row.try_get::<String, _>(1)?, row.try_get(2)?));
+                let (id, name, headers): (_, _, Option<Vec<u8>>) = read().map_err(fault.clone())?;
+                let Some(medium) = media.iter().find(|medium| medium.id == name) else { continue };
+                let now = files.get(&id).map(|files| headers_of(files).0.to_vec());
+                let is_whole = medium.is_whole && (headers.is_none() || headers == now);
+                copies.push((id, MediumRow { is_whole, ..medium.clone() }));
             }
         }
         Ok(copies)
+    }
+
+    /// Media that have one of these recordings, but for those that were destroyed.
+    pub async fn media_with(&self, ids: &[RecordingId]) -> Result<BTreeSet<String>, CatalogError> {
+        let fault = self.fault("looking for media");
+        let mut media = BTreeSet::new();
+        for ids in ids.chunks(ROWS_MAX) {
+            let sql = format!(
+                "SELECT DISTINCT m.id FROM media_recordings o JOIN media m ON m.id = o.medium
+                 WHERE m.state <> 'destroyed' AND o.id IN ({})",
+                placeholders(ids.len(), 1)
+            );
+            let query = ids.iter().fold(statement(sql), |query, id| query.bind(id.as_bytes().to_vec()));
+            let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
+            let names: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+            media.extend(names.map_err(fault.clone())?);
+        }
+        Ok(media)
     }
 }
 
@@ -230,7 +264,18 @@ fn medium_at(row: &AnyRow) -> Result<MediumRow, sqlx::Error> {
     })
 }
 
+/// Of all headers of a recording together.
+fn headers_of(files: &[ArchivedFile]) -> Digest {
+    Digest::of(&files.iter().flat_map(|file| file.header_sha256.0).collect::<Vec<u8>>())
+}
+
 const ROWS_MAX: usize = 256;
+
+/// Which headers were written; none of what was written before it was asked.
+pub(super) const HEADERS: Migration = Migration {
+    name: "media 2",
+    sql: &["ALTER TABLE media_recordings ADD COLUMN headers BYTEA"],
+};
 
 /// No word of who spoke. Media outlive the rows of recordings, so nothing refers to those.
 pub(super) const TABLES: Migration = Migration {

@@ -12,7 +12,7 @@ use crate::base::time::Stamp;
 use crate::seal::receipt::{Receipt, ReceiptState};
 use crate::shell::vault::catalog::schema::Migration;
 use crate::shell::vault::catalog::{
-    Catalog, CatalogError, Kind, id_at, number_at, placeholders, recorders, signed, statement, values,
+    Catalog, CatalogError, Kind, copies, id_at, number_at, placeholders, recorders, signed, statement, values,
 };
 
 /// A recording that comes.
@@ -110,6 +110,13 @@ impl Catalog {
                 .await
                 .map_err(fault.clone())?;
         }
+        // Media have the headers of before, and a copy that did not fit may be the one that does.
+        copies::due(&mut transaction, id).await.map_err(fault.clone())?;
+        sqlx::query("UPDATE copies SET checked_ns = 0 WHERE id = $1 AND state <> 'good'")
+            .bind(id.as_bytes().to_vec())
+            .execute(&mut *transaction)
+            .await
+            .map_err(fault.clone())?;
         match indexed {
             Some(indexed) => replace_indexed(&mut transaction, id, indexed).await,
             None => delete_indexed(&mut transaction, id).await,
@@ -261,7 +268,7 @@ impl Catalog {
         rows.iter().zip(&ids).map(read).collect()
     }
 
-    async fn files_of(
+    pub(super) async fn files_of(
         &self,
         ids: &[RecordingId],
     ) -> Result<BTreeMap<RecordingId, Vec<ArchivedFile>>, sqlx::Error> {

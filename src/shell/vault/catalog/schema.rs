@@ -26,6 +26,7 @@ const MIGRATIONS: &[Migration] = &[
     copies::TABLES,
     awaited::TABLES,
     copies::CHANGES,
+    media::HEADERS,
 ];
 
 /// Brings the tables up to date, in one transaction that no other process is in at the same time.
