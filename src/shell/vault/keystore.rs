@@ -37,7 +37,7 @@ use crate::shell::locks;
 use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
-use crate::shell::vault::mirror::{Mirror, Repair, Slot};
+use crate::shell::vault::mirror::{MARK, Mirror, Repair, Slot};
 
 /// The keys of a vault as they lie in its key places. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -100,7 +100,8 @@ impl KeyStore {
                 return Err(KeyFault::Exists { place: place.clone() });
             }
         }
-        let store = Self { mirror: Arc::new(Mirror::new(disk, places, Vec::new())) };
+        let begun = Mirror::new(Arc::clone(&disk), places.clone(), Vec::new());
+        let store = Self { mirror: Arc::new(begun) };
         let lock = store.lock()?;
         let root = NewRoot::make(1, kind, custody)?;
         store.write_root(&root, &[])?;
@@ -109,7 +110,7 @@ impl KeyStore {
         }
         store.name_root(1)?;
         drop(lock);
-        Ok(store)
+        Ok(Self { mirror: Arc::new(Mirror::new(disk, places, Vec::new()).marked(vault)) })
     }
 
     /// Opens the keys of the vault `vault`. Places that are not there are told by [`KeyStore::absent`]: without
@@ -128,7 +129,12 @@ impl KeyStore {
         let (mut there, mut absent) = (Vec::new(), Vec::new());
         for (nth, place) in places(home, key_places).into_iter().enumerate() {
             let mark = place.join(MARK);
-            match disk.read(&mark).map_err(KeyFault::io("reading", &mark))? {
+            let read = match disk.read(&mark).map_err(KeyFault::io("reading", &mark)) {
+                // A disk or a host that fails is away, and holds up no reading.
+                Err(_) if nth > 0 => None,
+                other => other?,
+            };
+            match read {
                 Some(mark) if mark.trim_ascii() == vault.as_bytes() => there.push(place),
                 Some(mark) => {
                     let other = String::from_utf8_lossy(mark.trim_ascii()).into_owned();
@@ -138,7 +144,7 @@ impl KeyStore {
                 None => absent.push(place),
             }
         }
-        Ok(Self { mirror: Arc::new(Mirror::new(disk, there, absent)) })
+        Ok(Self { mirror: Arc::new(Mirror::new(disk, there, absent).marked(vault)) })
     }
 
     /// Begins a key place that is new, or whose disk was lost: the others' files come with the next repair.
@@ -147,7 +153,7 @@ impl KeyStore {
     }
 
     /// Key places that should be there and are not.
-    pub fn absent(&self) -> &[PathBuf] {
+    pub fn absent(&self) -> Vec<PathBuf> {
         self.mirror.absent()
     }
 
@@ -514,6 +520,5 @@ pub(super) fn recipient_text(bytes: &[u8]) -> String {
 pub const KEYS_DIR: &str = "keys";
 pub(super) const EPOCHS_DIR: &str = "epochs";
 const ROOT_DIR: &str = "root-";
-const MARK: &str = "vault.id";
 const LOCK: &str = "lock";
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -27,6 +27,8 @@ pub(super) struct Mirror {
     places: Vec<PathBuf>,
     /// Those that should be.
     absent: Vec<PathBuf>,
+    /// What each is marked with; nothing while they are being begun.
+    mark: Option<String>,
 }
 
 /// What has a name in a folder, whatever its generation.
@@ -71,7 +73,13 @@ impl Slot {
 
 impl Mirror {
     pub(super) fn new(disk: Arc<dyn KeyDisk>, places: Vec<PathBuf>, absent: Vec<PathBuf>) -> Self {
-        Self { disk, places, absent }
+        Self { disk, places, absent, mark: None }
+    }
+
+    /// The same, which changes something only where every place has its mark.
+    #[must_use]
+    pub(super) fn marked(self, mark: &str) -> Self {
+        Self { mark: Some(mark.into()), ..self }
     }
 
     pub(super) fn disk(&self) -> &dyn KeyDisk {
@@ -82,15 +90,23 @@ impl Mirror {
         &self.places
     }
 
-    pub(super) fn absent(&self) -> &[PathBuf] {
-        &self.absent
+    /// Places that should be there and are not: from the beginning, or any more, and then their folder is that beneath
+    /// a disk.
+    pub(super) fn absent(&self) -> Vec<PathBuf> {
+        let is_there = |place: &Path| {
+            let Some(mark) = &self.mark else { return true };
+            let read = self.disk.read(&place.join(MARK));
+            read.is_ok_and(|read| read.is_some_and(|read| read.trim_ascii() == mark.as_bytes()))
+        };
+        let gone = self.places.iter().filter(|place| !is_there(place));
+        self.absent.iter().chain(gone).cloned().collect()
     }
 
     /// Nothing is changed while a place is away: it would come back with what was destroyed, and what is new would
     /// be in fewer places than it counts for.
     pub(super) fn writable(&self) -> Result<(), KeyFault> {
-        match self.absent.first() {
-            Some(place) => Err(KeyFault::Absent { place: place.clone() }),
+        match self.absent().into_iter().next() {
+            Some(place) => Err(KeyFault::Absent { place }),
             None => Ok(()),
         }
     }
@@ -371,6 +387,8 @@ fn looks_whole(bytes: &[u8]) -> bool {
     Header::read(&mut rest).is_ok() && rest.len() >= NONCE_AND_TAG_BYTES
 }
 
+/// Whose keys a place has.
+pub(super) const MARK: &str = "vault.id";
 /// What may be in a key place; everything else is left alone.
 const EXTENSIONS: &[&str] = &["age", "pub", "destroyed", "json"];
 const NONCE_AND_TAG_BYTES: usize = 32;

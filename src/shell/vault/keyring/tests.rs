@@ -442,6 +442,37 @@ fn a_place_that_comes_back_with_old_files_loses_them() {
     assert!(matches!(ring.epoch(&other), Err(KeyFault::Destroyed(_))));
 }
 
+/// Its folder is then the empty one beneath.
+#[test]
+fn a_place_that_goes_away_later_is_read_around_and_nothing_is_changed() {
+    let bench = Bench::new();
+    let ring = bench.ring();
+    let calls = epoch("calls/2026-11");
+    ring.envelopes_for(&calls, &[id(1)]).unwrap();
+    let away = bench.dir.path().join("away");
+    std::fs::rename(bench.second(), &away).unwrap();
+    std::fs::create_dir(bench.second()).unwrap();
+    assert_eq!(ring.store().absent(), [bench.second()]);
+    assert!(ring.envelope(&calls, &id(1)).unwrap().is_some());
+    assert!(matches!(ring.envelopes_for(&calls, &[id(2)]), Err(KeyFault::Absent { .. })));
+    let destroy = grant(Action::Destroy, Resource::of(&[id(1)]));
+    assert!(matches!(ring.destroy_envelopes(&destroy, &calls, &[id(1)]), Err(KeyFault::Absent { .. })));
+    assert!(matches!(ring.epoch(&epoch("calls/2026-12")), Err(KeyFault::Absent { .. })));
+    let again = ring.store().unlock(&bench.people.keys(&["jan", "ola"])).unwrap();
+    assert!(again.envelope(&calls, &id(1)).unwrap().is_some());
+    assert_eq!(std::fs::read_dir(bench.second()).unwrap().count(), 0);
+    std::fs::remove_dir(bench.second()).unwrap();
+    std::fs::rename(&away, bench.second()).unwrap();
+    ring.envelopes_for(&calls, &[id(2)]).unwrap();
+    // One that answers with an error, as a host that is gone.
+    std::fs::rename(bench.second(), &away).unwrap();
+    std::fs::write(bench.second(), "no folder").unwrap();
+    let store = bench.open_on(CutDisk::whole()).unwrap();
+    assert_eq!(store.absent(), [bench.second()]);
+    let ring = store.unlock(&bench.people.keys(&["jan", "ola"])).unwrap();
+    assert!(ring.envelope(&calls, &id(2)).unwrap().is_some());
+}
+
 #[test]
 fn a_new_place_gets_everything_and_that_of_another_vault_is_refused() {
     let bench = Bench::new();
