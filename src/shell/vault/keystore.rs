@@ -37,7 +37,7 @@ use crate::shell::locks;
 use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
-use crate::shell::vault::mirror::{MARK, Mirror, Repair, Slot};
+use crate::shell::vault::mirror::{MARK, Mirror, ROOT_DIR, Repair, Slot};
 
 /// The keys of a vault as they lie in its key places. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -269,7 +269,7 @@ impl KeyStore {
                 self.erase_epoch(&state.epoch)?;
             }
         }
-        self.mirror.repair("")
+        self.mirror.repair(&[&root_dir(generation), EPOCHS_DIR, ENVELOPES_DIR])
     }
 
     /// Held by who changes something, in this process or another.
@@ -505,7 +505,7 @@ pub(super) fn tombstone_slot(epoch: &Epoch) -> Slot {
 }
 
 pub(super) fn envelopes_dir(epoch: &Epoch) -> String {
-    format!("envelopes/{}/{}", epoch.class, epoch.month)
+    format!("{ENVELOPES_DIR}/{}/{}", epoch.class, epoch.month)
 }
 
 pub(super) fn group_slot(epoch: &Epoch, group: u32) -> Slot {
@@ -519,6 +519,6 @@ pub(super) fn recipient_text(bytes: &[u8]) -> String {
 /// Folder of the first key place, in a vault's home.
 pub const KEYS_DIR: &str = "keys";
 pub(super) const EPOCHS_DIR: &str = "epochs";
-const ROOT_DIR: &str = "root-";
+const ENVELOPES_DIR: &str = "envelopes";
 const LOCK: &str = "lock";
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -266,20 +266,22 @@ impl Mirror {
         Ok(())
     }
 
-    /// Brings all places to the highest generation of everything below a folder.
-    pub(super) fn repair(&self, dir: &str) -> Result<Repair, KeyFault> {
+    /// Brings all places to the highest generation of everything in these folders. What else lies beside them is
+    /// nobody's business: a place may be the top of a file system.
+    pub(super) fn repair(&self, dirs: &[&str]) -> Result<Repair, KeyFault> {
         self.writable()?;
-        let mut done = Repair { copied: 0, shredded: self.shred_begun(dir)? };
+        let mut done = Repair { copied: 0, shredded: self.shred_begun("")? };
+        dirs.iter().try_for_each(|dir| self.repair_dir(dir, &mut done))?;
+        Ok(done)
+    }
+
+    fn repair_dir(&self, dir: &str, done: &mut Repair) -> Result<(), KeyFault> {
+        done.shredded += self.shred_begun(dir)?;
         for (slot, generation) in self.newest(dir)? {
             done.copied += self.copy_where_missing(&slot, generation)?;
             done.shredded += self.shred_below(&slot, generation)?;
         }
-        for name in self.dirs(dir)? {
-            let below = self.repair(&if dir.is_empty() { name } else { format!("{dir}/{name}") })?;
-            done.copied += below.copied;
-            done.shredded += below.shredded;
-        }
-        Ok(done)
+        self.dirs(dir)?.iter().try_for_each(|name| self.repair_dir(&format!("{dir}/{name}"), done))
     }
 
     /// Shreds what was being written in a folder, in all places. For who holds the lock: nobody writes then.
@@ -288,7 +290,7 @@ impl Mirror {
         for place in &self.places {
             let path = place.join(dir);
             let names = self.disk.list(&path).map_err(KeyFault::io("listing", &path))?;
-            for name in names.into_iter().filter(|name| name.starts_with('.') && name.ends_with(".new")) {
+            for name in names.into_iter().filter(|name| is_begun(dir, name)) {
                 if self.disk.is_dir(&path.join(&name)) {
                     self.shred_dir(place, &if dir.is_empty() { name } else { format!("{dir}/{name}") })?;
                 } else {
@@ -381,12 +383,24 @@ impl Mirror {
     }
 }
 
+/// Whether a name is of something that was being written. At the top there are names of others too.
+fn is_begun(dir: &str, name: &str) -> bool {
+    let Some(name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")) else { return false };
+    !dir.is_empty()
+        || name == BEGUN
+        || name.strip_prefix(ROOT_DIR).is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
 /// As far as that can be told without a key: a header, a nonce and a chunk.
 fn looks_whole(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     Header::read(&mut rest).is_ok() && rest.len() >= NONCE_AND_TAG_BYTES
 }
 
+/// What was begun to be destroyed, in the first place.
+pub(super) const BEGUN: &str = "destroy.begun";
+/// Before the number of a root key, of whose folder it is the name.
+pub(super) const ROOT_DIR: &str = "root-";
 /// Whose keys a place has.
 pub(super) const MARK: &str = "vault.id";
 /// What may be in a key place; everything else is left alone.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::record::RecordingId;
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
+use crate::shell::vault::mirror::BEGUN;
 
 /// What was begun: a line of `destroy.begun`.
 #[derive(PartialEq, Serialize, Deserialize)]
@@ -81,5 +82,3 @@ impl KeyRing {
             .map_err(KeyFault::io("writing", &path))
     }
 }
-
-pub(super) const BEGUN: &str = "destroy.begun";

@@ -3,7 +3,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::begun::BEGUN;
 use super::*;
 use crate::archive::access::{Actor, Reason, Request, decide};
 use crate::archive::custody::Custody;
@@ -11,6 +10,7 @@ use crate::seal::identity::generate_x25519;
 use crate::seal::random::Seeded;
 use crate::shell::keys::KeyKind;
 use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
+use crate::shell::vault::mirror::BEGUN;
 
 /// Does not wait for the disk. From operation `cut` on nothing is done any more, and that one is half done; or that
 /// one alone fails.
@@ -440,6 +440,30 @@ fn a_place_that_comes_back_with_old_files_loses_them() {
     assert_eq!(ids(&bench.survivors()), expected);
     assert_eq!(bench.files(&bench.home().join("keys")), bench.files(&bench.second()));
     assert!(matches!(ring.epoch(&other), Err(KeyFault::Destroyed(_))));
+}
+
+/// A key place may be the top of a file system, with what others have there.
+#[test]
+fn what_is_not_ours_in_a_key_place_is_left_alone() {
+    let bench = Bench::new();
+    let store = bench.create_on(CutDisk::whole()).unwrap();
+    let second = bench.second();
+    let theirs = ["notes/.draft.new", "notes/a.1.age", "notes/a.2.age", "b.1.json", "b.2.json", ".c.new", "root-x/.d.new"];
+    for name in theirs {
+        let path = second.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "theirs").unwrap();
+    }
+    let ours = [".root-7.new/scheme.json", ".destroy.begun.new", "epochs/.x.new", "root-1/custody/.ewa.age.new"];
+    for name in ours {
+        let path = second.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "half").unwrap();
+    }
+    assert_eq!(store.repair().unwrap().shredded, 4);
+    assert!(theirs.iter().all(|name| std::fs::read(second.join(name)).is_ok_and(|there| there == b"theirs")));
+    assert!(ours.iter().all(|name| !second.join(name).exists()));
+    assert!(!bench.home().join("keys/b.2.json").exists(), "nor is it copied");
 }
 
 /// Its folder is then the empty one beneath.
