@@ -492,15 +492,11 @@ impl<'a> Copier<'a> {
         if copy.mends() {
             let pace = Pace::default();
             let found = place::check(to, &object.name, object.bytes, object.sha256, pace).await;
-            return if matches!(found, Ok(Found::Good)) {
-                Ok(())
-            } else {
-                to.mend(&object.name, content).await
-            };
+            return if matches!(found, Ok(Found::Good)) { Ok(()) } else { overwrite(to, object, content).await };
         }
         match to.put_new(&object.name, content.clone(), false).await {
             // Headers change; and of a name that nobody else uses, anything else is a copy that is broken.
-            Err(PlaceError::Exists { .. }) => to.mend(&object.name, content).await,
+            Err(PlaceError::Exists { .. }) => overwrite(to, object, content).await,
             other => other,
         }
     }
@@ -619,6 +615,14 @@ enum Made {
     /// The recording is not as it was: look again.
     Stale,
     No(String),
+}
+
+/// No header of before is to stay beneath: it may be under an envelope that has leaked.
+async fn overwrite(to: &dyn Place, object: &ObjectFacts, content: Content) -> Result<(), PlaceError> {
+    match content {
+        Content::Bytes(bytes) if object.part == Part::Header => to.replace(&object.name, bytes).await,
+        other => to.mend(&object.name, other).await,
+    }
 }
 
 /// A header under the epoch's key would open without the envelope, for as long as it is anywhere.

@@ -142,6 +142,18 @@ impl Store {
         self.lock().refused = Some(key.into());
     }
 
+    /// How many versions of an object it keeps, markers too.
+    pub(super) fn versions_of(&self, key: &str) -> usize {
+        self.lock().objects.get(key).map_or(0, Vec::len)
+    }
+
+    /// Locks what there is of an object, as a bucket's own rule does.
+    pub(super) fn lock_all(&self, key: &str) {
+        for kept in self.lock().objects.get_mut(key).unwrap() {
+            kept.lock = Some(("COMPLIANCE".into(), "2099-01-01T00:00:00Z".into()));
+        }
+    }
+
     pub(super) fn keys(&self) -> Vec<String> {
         self.lock().objects.keys().cloned().collect()
     }

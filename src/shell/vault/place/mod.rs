@@ -39,7 +39,8 @@ pub trait Place: Send + Sync + std::fmt::Debug {
     /// `lazily`. Where the same bytes are there already, all is well: somebody was interrupted after the put.
     async fn put_new(&self, object: &str, content: Content, lazily: bool) -> Result<(), PlaceError>;
 
-    /// Puts something small in the place of what has the name, at once or not at all. For headers alone.
+    /// Puts something small in the place of what has the name, at once or not at all; of a store that keeps versions,
+    /// those of before go. For headers alone.
     async fn replace(&self, object: &str, content: Bytes) -> Result<(), PlaceError>;
 
     /// Waits until what was put lazily is durable.
