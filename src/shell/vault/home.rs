@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
@@ -304,7 +305,10 @@ impl Vault {
         };
         self.log.outcome(&grant, outcome)?;
         let ring = unlocked?;
-        self.drilled(&opened, now)?;
+        if let Err(fault) = self.drilled(&opened, now) {
+            // The log has it, and it is only asked for once more.
+            tracing::warn!(%fault, "that custodians have shown their shares is not written down");
+        }
         Ok(ring)
     }
 
@@ -350,9 +354,11 @@ fn create_signer(home: &Path, name: &str) -> Result<Signer, VaultError> {
     Ok(signer)
 }
 
-/// Writes a file of the home, whole or not at all.
+/// Writes a file of the home, whole or not at all: also where others do so at the same time.
 pub(super) fn write_new(home: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), VaultError> {
-    let (aside, path) = (home.join(format!(".{name}.new")), home.join(name));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let (aside, path) = (home.join(format!(".{name}.{process}-{number}.new")), home.join(name));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(mode);
     let write = || {
@@ -362,7 +368,10 @@ pub(super) fn write_new(home: &Path, name: &str, bytes: &[u8], mode: u32) -> Res
         std::fs::rename(&aside, &path)?;
         std::fs::File::open(home)?.sync_all()
     };
-    write().map_err(io_error("writing", &path))
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&aside);
+        io_error("writing", &path)(error)
+    })
 }
 
 pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VaultError {
