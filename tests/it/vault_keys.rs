@@ -189,7 +189,8 @@ fn who_has_not_shown_their_share_for_long_is_overdue() {
             let (keys, home) = (bench.keys(&[name]), bench.home());
             move || Vault::open(&home).expect("the vault").drill(&keys).map(drop)
         };
-        let drills: Vec<_> = ["ewa", "ola", "jan"].iter().cycle().take(12).map(|name| scope.spawn(drill(name))).collect();
+        let drills: Vec<_> =
+            ["ewa", "ola", "jan"].iter().cycle().take(12).map(|name| scope.spawn(drill(name))).collect();
         drills.into_iter().for_each(|drill| drill.join().expect("no panic").expect("a drill"));
     });
     assert_eq!(overdue(days(91)), [""; 0]);

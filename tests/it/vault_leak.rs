@@ -182,7 +182,11 @@ fn media_that_were_written_before_are_no_copies_any_more() {
     let whole = || {
         archive.catalog(async |catalog| {
             let copies = catalog.offline_copies(&ids).await.expect("read");
-            copies.into_iter().filter(|(_, medium)| medium.is_whole).map(|(_, medium)| medium.id).collect::<Vec<_>>()
+            copies
+                .into_iter()
+                .filter(|(_, medium)| medium.is_whole)
+                .map(|(_, medium)| medium.id)
+                .collect::<Vec<_>>()
         })
     };
     archive.catalog(async |catalog| {

@@ -141,7 +141,8 @@ fn renew(args: &Args, vault: &Vault, ring: &KeyRing, grant: &Grant, epoch: &Epoc
         )?;
     }
     for (id, label) in &done.media {
-        let said = format!("Medium {id} ({label}) opens nothing of them any more: write another, and destroy it");
+        let said =
+            format!("Medium {id} ({label}) opens nothing of them any more: write another, and destroy it");
         writeln!(out, "{}", clean_line(&said))?;
     }
     for fault in &done.faults {

@@ -492,7 +492,11 @@ impl<'a> Copier<'a> {
         if copy.mends() {
             let pace = Pace::default();
             let found = place::check(to, &object.name, object.bytes, object.sha256, pace).await;
-            return if matches!(found, Ok(Found::Good)) { Ok(()) } else { overwrite(to, object, content).await };
+            return if matches!(found, Ok(Found::Good)) {
+                Ok(())
+            } else {
+                overwrite(to, object, content).await
+            };
         }
         match to.put_new(&object.name, content.clone(), false).await {
             // Headers change; and of a name that nobody else uses, anything else is a copy that is broken.

@@ -44,6 +44,8 @@ struct State {
     epochs: BTreeMap<Epoch, Arc<EpochKeys>>,
     /// Of epochs that were looked into, the last one last.
     indexes: VecDeque<(Epoch, Index)>,
+    /// Number of the next index: one that was dropped for others and made again is another.
+    next_index: u64,
     /// Groups that were read, the last one last.
     groups: VecDeque<(Epoch, u32, u64, Arc<Group>)>,
 }
@@ -51,6 +53,9 @@ struct State {
 /// In which group a recording's envelope is. While an epoch is renewed, it has one in two.
 #[derive(Default)]
 struct Index {
+    number: u64,
+    /// Whether all groups are in it: another thread may have had it dropped just now.
+    is_whole: bool,
     groups: BTreeMap<u32, Known>,
     ids: BTreeSet<(RecordingId, u32)>,
     /// Groups that are in no place whole.
@@ -219,7 +224,7 @@ impl KeyRing {
     /// All envelopes of a recording, the newest first.
     pub fn envelopes(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeyFault> {
         let Some(keys) = self.known_epoch(epoch)? else { return Ok(Vec::new()) };
-        let newest = self.groups_of(epoch, id).last().copied();
+        let newest = self.groups_of(epoch, id)?.last().copied();
         if newest.is_none_or(|group| group < keys.groups_from) {
             // Another process may have added it, or a second one.
             self.refresh(epoch)?;
@@ -266,7 +271,8 @@ impl KeyRing {
             return Ok(Vec::new());
         }
         self.refresh(epoch)?;
-        let mut ids: Vec<_> = self.with_index(epoch, |index| index.ids.iter().map(|(id, _)| *id).collect());
+        let mut ids: Vec<_> =
+            self.with_whole(epoch, |index| index.ids.iter().map(|(id, _)| *id).collect())?;
         ids.dedup();
         Ok(ids)
     }
@@ -321,7 +327,7 @@ impl KeyRing {
         self.refresh(epoch)?;
         let mut of_groups: BTreeMap<u32, Vec<RecordingId>> = BTreeMap::new();
         for id in ids {
-            for group in self.groups_of(epoch, id).into_iter().filter(|group| which(*group)) {
+            for group in self.groups_of(epoch, id)?.into_iter().filter(|group| which(*group)) {
                 of_groups.entry(group).or_default().push(*id);
             }
         }
@@ -334,7 +340,7 @@ impl KeyRing {
             self.write_group(epoch, &keys, number, left)?;
         }
         // What was not found may be in there, and come back when a place is restored.
-        let damaged = self.with_index(epoch, |index| index.damaged.first().copied());
+        let damaged = self.with_whole(epoch, |index| index.damaged.first().copied())?;
         match damaged.filter(|number| destroyed < ids.len() as u64 && which(*number)) {
             Some(number) => Err(self.store.damaged(&group_slot(epoch, number))),
             None => Ok(destroyed),
@@ -355,18 +361,17 @@ impl KeyRing {
         let first = if renewing { keys.groups_from } else { 0 };
         for envelope in &envelopes {
             let id = envelope.id();
-            if self.groups_of(epoch, &id).iter().any(|group| *group >= first) {
+            if self.groups_of(epoch, &id)?.iter().any(|group| *group >= first) {
                 return Err(KeyFault::HasEnvelope(id));
             }
         }
-        let last = self.with_index(epoch, |index| {
+        let last = self.with_whole(epoch, |index| {
             index.groups.last_key_value().map(|(number, known)| (*number, known.ids.len()))
-        });
+        })?;
         // A group is added to where all fit: it is written anew each time.
         let fits = |(number, length): &(u32, usize)| {
             *number >= keys.groups_from && *length > 0 && length + envelopes.len() <= GROUP_MAX
         };
-        let next = last.map_or(0, |(number, _)| number + 1).max(keys.groups_from);
         if let Some((number, _)) = last.filter(fits)
             && let Some(group) = self.group(epoch, number)?
         {
@@ -374,14 +379,21 @@ impl KeyRing {
             envelopes.into_iter().for_each(|envelope| group.insert(envelope));
             return self.write_group(epoch, &keys, number, group);
         }
+        // By what is on the disk, whatever is in memory: nothing is written over.
+        let slots = self.store.mirror.newest(&envelopes_dir(epoch))?;
+        let last = slots.keys().filter_map(|slot| slot.stem.parse::<u32>().ok()).max();
+        let next = last.map_or(0, |last| last + 1).max(keys.groups_from);
         for (number, envelopes) in (next..).zip(envelopes.chunks(GROUP_MAX)) {
             let mut group = Group::default();
             envelopes.iter().cloned().for_each(|envelope| group.insert(envelope));
-            self.write_group(epoch, &keys, number, group)?;
+            let sealed = seal_whole(&group.to_bytes(), &keys.seal_to, &mut OsRandom::new()?)?;
+            let generation = self.store.mirror.put_new(&group_slot(epoch, number), &sealed)?;
+            self.learn(epoch, number, generation, group);
         }
         Ok(())
     }
 
+    /// Writes a group that is there anew.
     pub(super) fn write_group(
         &self,
         epoch: &Epoch,
@@ -391,9 +403,13 @@ impl KeyRing {
     ) -> Result<(), KeyFault> {
         let sealed = seal_whole(&group.to_bytes(), &keys.seal_to, &mut OsRandom::new()?)?;
         let generation = self.store.mirror.put(&group_slot(epoch, number), &sealed)?;
+        self.learn(epoch, number, generation, group);
+        Ok(())
+    }
+
+    fn learn(&self, epoch: &Epoch, number: u32, generation: u64, group: Group) {
         self.with_index(epoch, |index| index.set(number, generation, group.ids().collect()));
         self.state().keep(epoch, number, generation, Arc::new(group));
-        Ok(())
     }
 
     /// An epoch's keys where it is ours to change it: it may have been destroyed while we waited for that.
@@ -423,27 +439,27 @@ impl KeyRing {
 
     fn find(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeyFault> {
         let mut envelopes = Vec::new();
-        for group in self.groups_of(epoch, id).into_iter().rev() {
+        for group in self.groups_of(epoch, id)?.into_iter().rev() {
             envelopes.extend(self.group(epoch, group)?.and_then(|group| group.get(id).cloned()));
         }
         Ok(envelopes)
     }
 
     /// Numbers of the groups that have an envelope of a recording, in order.
-    pub(super) fn groups_of(&self, epoch: &Epoch, id: &RecordingId) -> Vec<u32> {
-        self.with_index(epoch, |index| {
+    pub(super) fn groups_of(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<u32>, KeyFault> {
+        self.with_whole(epoch, |index| {
             index.ids.range((*id, 0)..=(*id, u32::MAX)).map(|(_, group)| *group).collect()
         })
     }
 
     /// Numbers of all groups, in order.
-    pub(super) fn group_numbers(&self, epoch: &Epoch) -> Vec<u32> {
-        self.with_index(epoch, |index| index.groups.keys().copied().collect())
+    pub(super) fn group_numbers(&self, epoch: &Epoch) -> Result<Vec<u32>, KeyFault> {
+        self.with_whole(epoch, |index| index.groups.keys().copied().collect())
     }
 
     /// Whose envelopes are in groups below `from`.
-    pub(super) fn ids_below(&self, epoch: &Epoch, from: u32) -> Vec<RecordingId> {
-        self.with_index(epoch, |index| {
+    pub(super) fn ids_below(&self, epoch: &Epoch, from: u32) -> Result<Vec<RecordingId>, KeyFault> {
+        self.with_whole(epoch, |index| {
             index.groups.range(..from).flat_map(|(_, known)| known.ids.iter().copied()).collect()
         })
     }
@@ -469,6 +485,14 @@ impl KeyRing {
 
     /// Reads the groups that others have changed.
     pub(super) fn refresh(&self, epoch: &Epoch) -> Result<(), KeyFault> {
+        while !self.refreshed(epoch)? {}
+        Ok(())
+    }
+
+    /// Whether what was read is still in memory.
+    fn refreshed(&self, epoch: &Epoch) -> Result<bool, KeyFault> {
+        let (begun, known): (u64, BTreeSet<u32>) =
+            self.with_index(epoch, |index| (index.number, index.groups.keys().copied().collect()));
         let newest = self.store.mirror.newest(&envelopes_dir(epoch))?;
         let mut there = BTreeSet::new();
         for (slot, generation) in newest {
@@ -489,12 +513,24 @@ impl KeyRing {
                 other => drop(other?),
             }
         }
-        self.with_index(epoch, |index| {
-            let gone: Vec<_> =
-                index.groups.keys().filter(|number| !there.contains(number)).copied().collect();
-            gone.into_iter().for_each(|number| index.forget(number));
-        });
-        Ok(())
+        Ok(self.with_index(epoch, |index| {
+            if index.number == begun {
+                // Not those that have come since.
+                known.difference(&there).for_each(|number| index.forget(*number));
+                index.is_whole = true;
+            }
+            index.is_whole
+        }))
+    }
+
+    /// What all groups of an epoch say: read where they are not in memory.
+    fn with_whole<T>(&self, epoch: &Epoch, ask: impl Fn(&Index) -> T) -> Result<T, KeyFault> {
+        loop {
+            if let Some(said) = self.with_index(epoch, |index| index.is_whole.then(|| ask(index))) {
+                return Ok(said);
+            }
+            self.refresh(epoch)?;
+        }
     }
 
     fn with_index<T>(&self, epoch: &Epoch, act: impl FnOnce(&mut Index) -> T) -> T {
@@ -502,7 +538,10 @@ impl KeyRing {
         let place = state.indexes.iter().position(|(other, _)| other == epoch);
         let (epoch, mut index) = match place.and_then(|place| state.indexes.remove(place)) {
             Some(entry) => entry,
-            None => (epoch.clone(), Index::default()),
+            None => {
+                state.next_index += 1;
+                (epoch.clone(), Index { number: state.next_index, ..Index::default() })
+            }
         };
         let done = act(&mut index);
         state.indexes.push_back((epoch, index));

@@ -207,6 +207,16 @@ impl Mirror {
         Ok(generation)
     }
 
+    /// Writes something that is in no place yet. For who holds the lock.
+    pub(super) fn put_new(&self, slot: &Slot, bytes: &[u8]) -> Result<u64, KeyFault> {
+        if self.generation(slot)?.is_some() {
+            return Err(KeyFault::Taken { path: self.places[0].join(&slot.dir).join(&slot.stem) });
+        }
+        self.shred_begun(&slot.dir)?;
+        self.write(slot, 1, bytes)?;
+        Ok(1)
+    }
+
     /// Shreds lower generations of one thing in all places.
     pub(super) fn shred_below(&self, slot: &Slot, generation: u64) -> Result<u64, KeyFault> {
         let mut shredded = 0;

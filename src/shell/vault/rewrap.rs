@@ -131,7 +131,7 @@ impl KeyRing {
         let mut keys = self.epoch_locked(epoch)?;
         self.refresh(epoch)?;
         if renewal == Renewal::Anew {
-            let next = self.group_numbers(epoch).last().map_or(0, |last| last + 1);
+            let next = self.group_numbers(epoch)?.last().map_or(0, |last| last + 1);
             let new = new_identity(&keys.recipient)?;
             let identities = Zeroizing::new(format!("{}\n{}", *new, *keys.identity_text));
             let index_keys =
@@ -139,7 +139,7 @@ impl KeyRing {
             self.write_epoch(epoch, &self.scheme, &epoch_text(epoch, &identities, next, index_keys.iter()))?;
             keys = self.epoch_locked(epoch)?;
         }
-        let mut left = self.ids_below(epoch, keys.groups_from);
+        let mut left = self.ids_below(epoch, keys.groups_from)?;
         left.sort_unstable();
         // A recording whose renewal was begun twice has two of them.
         left.dedup();
@@ -154,11 +154,11 @@ impl KeyRing {
         let keys = self.epoch_locked(epoch)?;
         self.refresh(epoch)?;
         let from = keys.groups_from;
-        let renewed: Vec<_> = ids
-            .iter()
-            .filter(|id| self.groups_of(epoch, id).last().is_some_and(|group| *group >= from))
-            .copied()
-            .collect();
+        let mut renewed = Vec::with_capacity(ids.len());
+        for id in ids {
+            let is_renewed = self.groups_of(epoch, id)?.last().is_some_and(|group| *group >= from);
+            renewed.extend(is_renewed.then_some(*id));
+        }
         self.destroy_locked(epoch, &renewed, &|group| group < from)
     }
 
@@ -170,7 +170,7 @@ impl KeyRing {
         let keys = self.epoch_locked(epoch)?;
         self.refresh(epoch)?;
         let mut is_done = true;
-        for number in self.group_numbers(epoch).into_iter().filter(|number| *number < keys.groups_from) {
+        for number in self.group_numbers(epoch)?.into_iter().filter(|number| *number < keys.groups_from) {
             if let Some(group) = self.group(epoch, number)?.filter(|group| !group.is_empty()) {
                 self.write_group(epoch, &keys, number, (*group).clone())?;
                 is_done = false;
@@ -221,7 +221,7 @@ impl KeyRing {
         let (mut pairs, mut made) = (Vec::new(), Vec::new());
         for id in ids {
             let (mut old, mut begun) = (Vec::new(), None);
-            for number in self.groups_of(epoch, id) {
+            for number in self.groups_of(epoch, id)? {
                 let Some(envelope) = self.group(epoch, number)?.and_then(|group| group.get(id).cloned())
                 else {
                     continue;

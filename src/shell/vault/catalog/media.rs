@@ -95,8 +95,10 @@ impl Catalog {
         let headers: BTreeMap<_, _> =
             records.iter().map(|record| (record.id, headers_of(&record.files))).collect();
         for ids in medium.recordings.chunks(ROWS_MAX) {
-            let sql =
-                format!("INSERT INTO media_recordings (id, medium, headers) VALUES {}", values(ids.len(), 3, 1));
+            let sql = format!(
+                "INSERT INTO media_recordings (id, medium, headers) VALUES {}",
+                values(ids.len(), 3, 1)
+            );
             let bind = |query: sqlx::query::Query<'static, sqlx::Any, _>, id: &RecordingId| {
                 let headers = headers.get(id).map(|digest| digest.0.to_vec());
                 query.bind(id.as_bytes().to_vec()).bind(medium.id.clone()).bind(headers)
@@ -190,7 +192,11 @@ impl Catalog {
             );
             let query = ids.iter().fold(statement(sql), |query, id| query.bind(id.as_bytes().to_vec()));
             let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
-            let files = if rows.is_empty() { BTreeMap::new() } else { self.files_of(ids).await.map_err(fault.clone())? };
+            let files = if rows.is_empty() {
+                BTreeMap::new()
+            } else {
+                self.files_of(ids).await.map_err(fault.clone())?
+            };
             for row in rows {
                 let read = || Ok((id_at(&row, 0)?, row.try_get::<String, _>(1)?, row.try_get(2)?));
                 let (id, name, headers): (_, _, Option<Vec<u8>>) = read().map_err(fault.clone())?;
@@ -272,10 +278,8 @@ fn headers_of(files: &[ArchivedFile]) -> Digest {
 const ROWS_MAX: usize = 256;
 
 /// Which headers were written; none of what was written before it was asked.
-pub(super) const HEADERS: Migration = Migration {
-    name: "media 2",
-    sql: &["ALTER TABLE media_recordings ADD COLUMN headers BYTEA"],
-};
+pub(super) const HEADERS: Migration =
+    Migration { name: "media 2", sql: &["ALTER TABLE media_recordings ADD COLUMN headers BYTEA"] };
 
 /// No word of who spoke. Media outlive the rows of recordings, so nothing refers to those.
 pub(super) const TABLES: Migration = Migration {

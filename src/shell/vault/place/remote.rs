@@ -203,7 +203,11 @@ impl Remote {
             let versions = s3.versions_of(&key).await.map_err(self.io("listing old versions of", object))?;
             versions.iter().any(is_other)
         };
-        if is_left { Err(self.lies(object, "the store says that old versions were removed, and has them")) } else { Ok(()) }
+        if is_left {
+            Err(self.lies(object, "the store says that old versions were removed, and has them"))
+        } else {
+            Ok(())
+        }
     }
 
     async fn remove_versions(&self, s3: &S3, object: &str) -> Result<Removal, PlaceError> {
