@@ -9,9 +9,12 @@
 //! what was put and not yet written down is found to be there. No key is needed.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -28,6 +31,7 @@ use crate::archive::slip::Slip;
 use crate::base::time::Stamp;
 use crate::seal::header::Header;
 use crate::shell::clock;
+use crate::shell::locks::{self, Share};
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::copies::{PlaceCounts, Seen, Standing};
 use crate::shell::vault::catalog::media::MediumRow;
@@ -127,7 +131,7 @@ pub struct Copier<'a> {
     pub(super) places: Vec<Arc<dyn Place>>,
     /// Places that are configured and not there now, with why.
     pub absent: Vec<(String, PlaceError)>,
-    scratch: PathBuf,
+    scratch: Scratch,
     home: &'a Path,
     /// Changes of copies that were written down from here: those of others are still to be looked at.
     noted: AtomicU64,
@@ -154,9 +158,8 @@ impl<'a> Copier<'a> {
                 Err(error) => absent.push((config.name.clone(), error)),
             }
         }
-        let scratch = vault.home.join(SCRATCH);
-        std::fs::create_dir_all(&scratch)
-            .map_err(|source| CopyFault::Scratch { path: scratch.clone(), source })?;
+        let path = vault.home.join(SCRATCH);
+        let scratch = Scratch::begin(&path).map_err(|source| CopyFault::Scratch { path, source })?;
         let (log, config, home) = (&vault.log, &vault.config, &*vault.home);
         Ok(Self { catalog, log, config, places, absent, scratch, home, noted: AtomicU64::new(0) })
     }
@@ -464,10 +467,10 @@ impl<'a> Copier<'a> {
         if object.part == Part::Slip {
             return Ok(Ok(Content::Bytes(Slip::of(record).to_bytes().into())));
         }
-        let scratch = self.scratch.join(format!("{}.copying", std::process::id()));
+        let scratch = &self.scratch.path;
         let mut why = String::from("no place has it");
         for from in copy.from().iter().filter_map(|name| self.place(name)) {
-            match place::fetch(&**from, &object.name, object.bytes, object.sha256, &scratch).await {
+            match place::fetch(&**from, &object.name, object.bytes, object.sha256, scratch).await {
                 Ok(Ok(content)) => return Ok(Ok(content)),
                 Ok(Err(found)) => {
                     if !self.is_current(record).await? {
@@ -591,6 +594,45 @@ impl<'a> Copier<'a> {
     }
 }
 
+/// A file for what is on its way, where it is large; locked, so that nobody takes it for that of a process which died.
+struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Scratch {
+    /// One of our own. Those of processes that died are removed.
+    fn begin(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            let is_left = File::open(&path).and_then(|file| locks::alone(&file, Duration::ZERO));
+            if is_left.unwrap_or_default() {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        for number in 0.. {
+            let path = dir.join(format!("{}-{number}.copying", std::process::id()));
+            match File::create_new(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(file) => {
+                    locks::now(&file, Share::Alone)?;
+                    return Ok(Self { path, _lock: file });
+                }
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Else the next one removes it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// No place has a name with a space before its number.
 fn medium_name(medium: &MediumRow) -> String {
     format!("medium {}", medium.id)
@@ -642,4 +684,4 @@ const BATCH: u32 = 256;
 const FAILURES_MAX: usize = 20;
 const ROUNDS_MAX: usize = 3;
 const LOST_MAX: usize = 1_000;
-const WORM_TEST_EVERY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const WORM_TEST_EVERY: Duration = Duration::from_secs(24 * 3600);

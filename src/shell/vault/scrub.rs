@@ -1,5 +1,8 @@
 //! Every byte of every copy, read within a period, without keys; what is wrong is mended from a good copy.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::archive::access::{Action, Actor, Request};
@@ -82,7 +85,7 @@ async fn scrub_place(
     is_over: &(dyn Fn() -> bool + Sync),
     scrubbed: &mut Scrubbed,
 ) -> Result<(), CopyFault> {
-    let (mut after, mut away) = (None, Away::default());
+    let (mut after, mut away, mut cleared) = (None, Away::default(), BTreeSet::new());
     loop {
         let due = copier.catalog.copies_to_read(place.name(), before, after, BATCH).await?;
         // What stays unread is not asked for again by this run.
@@ -93,6 +96,7 @@ async fn scrub_place(
             if is_over() {
                 break;
             }
+            clear_up(place, &record, &mut cleared).await;
             match read_copy(copier, &record, place, before, pace, scrubbed).await? {
                 Read::Good | Read::Changed => away.in_a_row = 0,
                 // Not a word on this copy: the next run asks for it again.
@@ -129,6 +133,18 @@ impl Away {
         self.in_all += 1;
         self.in_all >= UNREAD_MAX
             || (self.in_a_row % UNREAD_IN_A_ROW == 0 && place.list("", None, 1).await.is_err())
+    }
+}
+
+/// Removes what puts that were cut off have left beside a recording; in each folder once.
+async fn clear_up(place: &dyn Place, record: &Record, cleared: &mut BTreeSet<String>) {
+    let slip = record.slip_object();
+    let folder = slip.rsplit_once('/').map_or("", |(folder, _)| folder);
+    if !folder.is_empty()
+        && cleared.insert(folder.into())
+        && let Err(error) = place.clear_up(folder, clock::now().before(CUT_OFF)).await
+    {
+        tracing::warn!(%error, "what puts that were cut off have left is not removed");
     }
 }
 
@@ -198,6 +214,8 @@ async fn read_copy(
 
 const BATCH: u32 = 64;
 const FINDINGS_MAX: usize = 100;
+/// A put takes less.
+const CUT_OFF: Duration = Duration::from_secs(24 * 3_600);
 /// After so many, a place is asked whether it is there at all.
 const UNREAD_IN_A_ROW: u32 = 3;
 /// After so many it is of no use, whatever it says.

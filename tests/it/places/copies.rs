@@ -539,6 +539,39 @@ fn a_scrub_finds_and_mends_a_hundred_corruptions() {
     });
 }
 
+/// A kill leaves what was being written: it goes, and what somebody writes now stays.
+#[test]
+fn what_was_cut_off_is_cleared_up() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(1).await;
+        archive.run().await;
+        let copying = archive.vault.home.join("copying");
+        assert_eq!(fs::read_dir(&copying).unwrap().count(), 0);
+        fs::write(copying.join("1-0.copying"), "of one that died").unwrap();
+        let object = archive.dir.path().join("second").join(archive.records[0].slip_object());
+        let [old, new] = [".1-0.tmp", ".2-0.tmp"].map(|name| object.with_file_name(name));
+        fs::write(&old, "half").unwrap();
+        fs::write(&new, "half").unwrap();
+        let days = Duration::from_secs(2 * 86_400);
+        fs::File::open(&old).unwrap().set_modified(std::time::SystemTime::now() - days).unwrap();
+        let later = now().after(Duration::from_secs(9));
+        archive
+            .with(async |copier| {
+                assert_eq!(fs::read_dir(&copying).unwrap().count(), 1, "its own");
+                // Another one beside it has its own too, and removes nobody's.
+                let catalog = archive.catalog().await;
+                let other = Copier::open_with(&archive.vault, &catalog, patient()).await.unwrap();
+                assert_eq!(fs::read_dir(&copying).unwrap().count(), 2);
+                drop(other);
+                scrub(copier, later, Pace::default(), &|| false).await.unwrap()
+            })
+            .await;
+        assert_eq!(fs::read_dir(&copying).unwrap().count(), 0);
+        assert!(!old.exists() && new.exists());
+    });
+}
+
 /// Else what it lies before would never be read again.
 #[test]
 fn one_object_that_a_place_cannot_give_does_not_end_a_scrub() {

@@ -6,11 +6,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::io::Errno;
 
+use crate::base::time::Stamp;
 use crate::shell::vault::place::{Content, Place, PlaceError, Removal, fill, is_plain};
 
 /// A folder of a mounted file system.
@@ -163,6 +165,23 @@ impl Directory {
         Ok(Some(bytes.into()))
     }
 
+    fn remove_temporaries(&self, folder: &Path, before: Stamp) -> io::Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let before = SystemTime::UNIX_EPOCH + Duration::from_nanos(before.as_unix_nanos());
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_temporary = name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(TEMPORARY);
+            if is_temporary && entry.metadata()?.modified()? < before {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// All names below, in order: what a folder holds stands where the folder stands among its neighbours. Names
     /// of days begin with the year, so what is asked for is mostly in few folders.
     fn names(&self, prefix: &str, after: Option<&str>, count: usize) -> io::Result<Vec<String>> {
@@ -253,6 +272,11 @@ impl Place for Directory {
         }
     }
 
+    async fn clear_up(&self, folder: &str, before: Stamp) -> Result<(), PlaceError> {
+        let path = self.path(folder)?;
+        self.remove_temporaries(&path, before).map_err(self.io("clearing up folder", folder))
+    }
+
     async fn remove(&self, object: &str) -> Result<Removal, PlaceError> {
         let path = self.path(object)?;
         match fs::remove_file(&path) {
@@ -272,6 +296,9 @@ impl Place for Directory {
         self.names(prefix, after, count).map_err(self.io("listing", prefix))
     }
 }
+
+/// How names of what is being written end.
+const TEMPORARY: &[u8] = b".tmp";
 
 #[cfg(test)]
 mod tests {

@@ -89,6 +89,11 @@ pub trait Place: Send + Sync + std::fmt::Debug {
         Ok(Worm::Failed("who can write to a folder can remove from it".into()))
     }
 
+    /// Removes what puts that were cut off before `before` have left in a folder of objects.
+    async fn clear_up(&self, _folder: &str, _before: Stamp) -> Result<(), PlaceError> {
+        Ok(())
+    }
+
     /// Removes an object and all its versions, as far as the place lets us.
     async fn remove(&self, object: &str) -> Result<Removal, PlaceError>;
 
