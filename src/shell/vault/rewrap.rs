@@ -171,7 +171,15 @@ impl KeyRing {
         self.refresh(epoch)?;
         let mut is_done = true;
         for number in self.group_numbers(epoch)?.into_iter().filter(|number| *number < keys.groups_from) {
-            if let Some(group) = self.group(epoch, number)?.filter(|group| !group.is_empty()) {
+            let group = match self.group(epoch, number) {
+                // It opens for nobody: where it comes back from a copy, this is said again.
+                Err(KeyFault::Damaged { .. } | KeyFault::Open { .. }) => {
+                    is_done = false;
+                    continue;
+                }
+                other => other?,
+            };
+            if let Some(group) = group.filter(|group| !group.is_empty()) {
                 self.write_group(epoch, &keys, number, (*group).clone())?;
                 is_done = false;
             }
