@@ -174,7 +174,8 @@ impl Directory {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
-            let is_temporary = name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(TEMPORARY);
+            let is_temporary =
+                name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(TEMPORARY);
             if is_temporary && entry.metadata()?.modified()? < before {
                 fs::remove_file(entry.path())?;
             }
