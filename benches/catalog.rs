@@ -30,19 +30,19 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 struct NamedKeys;
 
 impl IndexKeys for NamedKeys {
-    fn index_key(&self, epoch: &Epoch) -> Result<Option<IndexKey>, KeysFault> {
+    fn index_keys(&self, epoch: &Epoch) -> Result<Vec<IndexKey>, KeysFault> {
         let mut secret = [0; 32];
         Seeded::new(&[1; 32], &epoch.to_string(), 0).fill(&mut secret);
-        Ok(Some(IndexKey::new(&secret)))
+        Ok(vec![IndexKey::new(&secret)])
     }
 
-    fn envelope(&self, _: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeysFault> {
+    fn envelopes(&self, _: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeysFault> {
         // A copy has the details of what it was copied from.
         let mut id = *id.as_bytes();
         id[COPY_BYTE] = 0;
         let number = u64::from_be_bytes(*id.last_chunk().unwrap());
         let id = RecordingId::from_bytes(id);
-        Ok(Some(Envelope::generate(id, &mut Seeded::new(&[2; 32], "envelope", number))))
+        Ok(vec![Envelope::generate(id, &mut Seeded::new(&[2; 32], "envelope", number))])
     }
 }
 
@@ -234,7 +234,7 @@ async fn fill(url: &str, kind: Kind, count: u64, copies: u64) {
         epochs.extend(CLASSES.map(|class| Epoch { month, class: class.parse().unwrap() }));
         let keys: Vec<_> = epochs[from as usize..]
             .iter()
-            .map(|epoch| NamedKeys.index_key(epoch).unwrap().unwrap())
+            .map(|epoch| NamedKeys.index_keys(epoch).unwrap().remove(0))
             .collect();
         let mut tables = [("recordings", 10), ("receipts", 2), ("files", 7), ("details", 3), ("terms", 4)]
             .map(|(table, columns)| Rows::new(table, columns));
@@ -291,7 +291,7 @@ fn add(
     (epoch_number, epoch, key): (i64, &Epoch, &IndexKey),
 ) {
     let (id, receipt) = recording(dice, number, start);
-    let envelope = NamedKeys.envelope(epoch, &id).unwrap().unwrap();
+    let envelope = NamedKeys.envelopes(epoch, &id).unwrap().remove(0);
     let details = details(dice);
     let own: Vec<i64> = key.terms(&details).iter().map(|term| term.0).collect();
     let start_ns = start.as_unix_nanos() as i64;

@@ -73,11 +73,13 @@ pub enum QueryError {
 
 /// Keys that searching needs. A vault that is locked has none.
 pub trait IndexKeys: Send + Sync {
-    /// The key of an epoch's index; nothing where the epoch has no identity any more. Never makes one.
-    fn index_key(&self, epoch: &Epoch) -> Result<Option<IndexKey>, KeysFault>;
+    /// The keys of an epoch's index, the newest first; none where the epoch has no identity any more. Never makes
+    /// one. While an epoch is renewed, some recordings are found by one key and some by another.
+    fn index_keys(&self, epoch: &Epoch) -> Result<Vec<IndexKey>, KeysFault>;
 
-    /// The envelope of a recording; nothing where it is destroyed.
-    fn envelope(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeysFault>;
+    /// The envelopes of a recording, the newest first; none where it is destroyed. While its epoch is renewed, its
+    /// details are under any of them.
+    fn envelopes(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeysFault>;
 }
 
 /// Why there is no key.

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use crate::archive::copies::Worm;
 use crate::cli::archive::with_places;
 use crate::cli::text;
@@ -18,8 +20,20 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Begin(BeginArgs),
     List(ListArgs),
     Test(TestArgs),
+}
+
+/// Marks a folder as a place of this vault. Not needed for one that is only just named in vault.toml, which is begun
+/// when it is first used: only where the disk of a place was lost, and an empty one is mounted there.
+#[derive(Debug, clap::Args)]
+struct BeginArgs {
+    #[command(flatten)]
+    home: HomeArg,
+    /// Its name in vault.toml.
+    #[arg(value_name = "NAME")]
+    place: String,
 }
 
 /// Lists places, and what the last self-test showed.
@@ -42,9 +56,22 @@ struct TestArgs {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
+        Command::Begin(args) => begin(args),
         Command::List(args) => list(args),
         Command::Test(args) => test(args),
     }
+}
+
+fn begin(args: &BeginArgs) -> anyhow::Result<ExitCode> {
+    let vault = args.home.open()?;
+    let config = vault.config.places.iter().find(|place| place.name == args.place);
+    let config = config.with_context(|| format!("`{}` is no place of vault.toml", args.place))?;
+    vault.begin_place(config)?;
+    writeln!(
+        std::io::stdout(),
+        "Begun: `sejf copies run` and `sejf scrub --days 0` fill it with what it should have"
+    )?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {

@@ -43,6 +43,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         for place in &scrubbed.unread {
             writeln!(out, "not read: {}", text::clean_line(place))?;
         }
+        let more = scrubbed.unread_count - scrubbed.unread.len() as u64;
+        if more > 0 {
+            writeln!(out, "and {more} more were not read")?;
+        }
         Ok(if wrong == 0 && scrubbed.unread.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     })
 }

@@ -43,6 +43,30 @@ pub(super) fn folder_alone(path: &Path, patience: Duration) -> io::Result<Option
     }
 }
 
+/// Whether others may have it too.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Share {
+    /// Nobody.
+    Alone,
+    /// Those who take it like this.
+    Beside,
+}
+
+/// Takes the lock without waiting. Returns false where another has it; true where there are no locks.
+pub(super) fn now(file: &File, share: Share) -> io::Result<bool> {
+    let operation = match share {
+        Share::Alone => FlockOperation::NonBlockingLockExclusive,
+        Share::Beside => FlockOperation::NonBlockingLockShared,
+    };
+    match flock(file, operation).map_err(io::Error::from) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(error) if has_no_locks(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// The same, and true on a file system that has no locks, as some over a network: recording goes on all the same.
 fn alone_where_locks_are(file: &File, patience: Duration) -> io::Result<bool> {
     match alone(file, patience) {

@@ -146,7 +146,7 @@ async fn add(
         place.put_new(&object, Content::Bytes(Bytes::from(bytes)), true).await.expect("put");
     }
     let details = details_of(&manifest);
-    let key = ring.index_key(&epoch).expect("a key").expect("an epoch's key");
+    let key = ring.index_keys(&epoch).expect("keys").remove(0);
     let indexed = Some(Indexed { details: details.seal(&envelope, random), terms: key.terms(&details) });
     catalog.take_in(&[NewRecord { record, indexed }]).await.expect("taken in");
 }

@@ -56,6 +56,7 @@ mod support;
 mod tamper;
 mod vault_intake;
 mod vault_keys;
+mod vault_leak;
 mod vault_made;
 mod wire;
 mod wire_captures;

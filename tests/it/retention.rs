@@ -339,7 +339,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("an entry").path();
-        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
+        // The mark of a place is no object.
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else if !is_hidden {
+            all.push(path);
+        }
     }
     all
 }

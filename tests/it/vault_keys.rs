@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use sejf::archive::access::{Action, Request};
+use sejf::archive::access::{Action, Grant, Request};
 use sejf::archive::custody::Custody;
 use sejf::archive::details::Details;
 use sejf::archive::entry::{Entry, Outcome, Resource};
-use sejf::archive::envelope::{self, Envelope};
+use sejf::archive::envelope;
 use sejf::archive::epoch::Epoch;
 use sejf::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
-use sejf::archive::search::{IndexKey, IndexKeys, Indexed, KeysFault};
+use sejf::archive::search::{IndexKey, Indexed, Query};
 use sejf::base::counters::Counters;
 use sejf::base::time::Stamp;
 use sejf::seal::header::Header;
@@ -27,12 +27,11 @@ use sejf::shell::vault::catalog::recordings::NewRecord;
 use sejf::shell::vault::home::{NewVault, Vault};
 use sejf::shell::vault::keyring::KeyRing;
 use sejf::shell::vault::place::{Content, Place};
-use sejf::shell::vault::rewrap;
 
 use crate::support::{assert_success, sejf, text};
 
 /// A folder for a vault: in memory where there is one, for thousands of files are synced.
-struct Bench {
+pub(crate) struct Bench {
     dir: tempfile::TempDir,
     recipients: Vec<String>,
 }
@@ -40,7 +39,7 @@ struct Bench {
 const PEOPLE: [&str; 4] = ["ewa", "jan", "ola", "piotr"];
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let memory = Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let dir = dir.expect("temporary folder");
@@ -54,15 +53,15 @@ impl Bench {
         Self { dir, recipients }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.path("vault")
     }
 
-    fn keys(&self, names: &[&str]) -> Vec<Identities> {
+    pub(crate) fn keys(&self, names: &[&str]) -> Vec<Identities> {
         let read = |name: &&str| std::fs::read_to_string(self.path(name)).expect("identity");
         names.iter().map(|name| Identities::parse(&read(name)).expect("an identity")).collect()
     }
@@ -78,7 +77,7 @@ impl Bench {
     }
 
     /// `sejf vault …` with the keys of custodians.
-    fn vault(&self, words: &[&str], who: &[&str]) -> Output {
+    pub(crate) fn vault(&self, words: &[&str], who: &[&str]) -> Output {
         let home = self.home();
         let mut args = vec!["vault"];
         let split = if words[0] == "keys" { 2 } else { 1 };
@@ -91,14 +90,14 @@ impl Bench {
     }
 
     /// What the log says, and that it is whole.
-    fn entries(&self, vault: &Vault) -> Vec<Entry> {
+    pub(crate) fn entries(&self, vault: &Vault) -> Vec<Entry> {
         let read = |path: &str| std::fs::read(vault.log.dir().join("receipts").join(path)).ok();
         let log = verify_log(&read, &vault.key).expect("a log that is whole");
         log.entries.iter().map(|entry| Entry::from_bytes(entry).expect("an entry")).collect()
     }
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -184,21 +183,36 @@ fn who_has_not_shown_their_share_for_long_is_overdue() {
     assert_eq!(overdue(shown.after(std::time::Duration::from_secs(89 * 86_400))), [""; 0]);
     // 91 days after the shares were made, jan has shown it since.
     assert!(shown > scheme.made);
+    // All at once, each for themselves: as several `age -d` do.
+    std::thread::scope(|scope| {
+        let drill = |name: &'static str| {
+            let (keys, home) = (bench.keys(&[name]), bench.home());
+            move || Vault::open(&home).expect("the vault").drill(&keys).map(drop)
+        };
+        let drills: Vec<_> =
+            ["ewa", "ola", "jan"].iter().cycle().take(12).map(|name| scope.spawn(drill(name))).collect();
+        drills.into_iter().for_each(|drill| drill.join().expect("no panic").expect("a drill"));
+    });
+    assert_eq!(overdue(days(91)), [""; 0]);
+    // What cannot be written down keeps nobody out.
+    let written = bench.home().join("drills.json");
+    std::fs::remove_file(&written).expect("removed");
+    std::fs::create_dir(&written).expect("folder");
+    assert!(vault.unlock(&bench.keys(&["ewa", "jan"])).is_ok());
+    assert!(vault.drill(&bench.keys(&["ewa"])).is_err());
 }
 
-const COUNT: u32 = 1_000;
-
 /// Recordings in two places and the catalog, as intake leaves them.
-struct Archive {
-    vault: Vault,
-    ring: KeyRing,
-    epoch: Epoch,
-    places: Vec<Arc<dyn Place>>,
-    records: Vec<Record>,
+pub(crate) struct Archive {
+    pub(crate) vault: Vault,
+    pub(crate) ring: KeyRing,
+    pub(crate) epoch: Epoch,
+    pub(crate) places: Vec<Arc<dyn Place>>,
+    pub(crate) records: Vec<Record>,
 }
 
 impl Archive {
-    fn new(bench: &Bench, count: u32) -> Self {
+    pub(crate) fn new(bench: &Bench, count: u32) -> Self {
         let vault = bench.create();
         std::fs::create_dir(bench.path("store-2")).expect("folder");
         let mut config = std::fs::read_to_string(bench.home().join("vault.toml")).expect("configuration");
@@ -240,9 +254,10 @@ impl Archive {
             let catalog = vault.catalog().await.expect("the catalog");
             let mut new = Vec::new();
             for (record, envelope) in records.iter().zip(&envelopes) {
-                let details = Details { caller: format!("{}", record.receipt_index), ..Details::default() };
-                let sealed = details.seal(envelope, &mut random);
-                let indexed = Some(Indexed { details: sealed, terms: Vec::new() });
+                let details = details(record.receipt_index);
+                let (details, terms) =
+                    (details.seal(envelope, &mut random), IndexKey::new(&keys.index_key).terms(&details));
+                let indexed = Some(Indexed { details, terms });
                 new.push(NewRecord { record: record.clone(), indexed });
             }
             catalog.take_in(&new).await.expect("taken in");
@@ -251,8 +266,31 @@ impl Archive {
         Self { vault, ring, epoch, places, records }
     }
 
+    /// Whom a search by the caller finds; all details that are looked at must open.
+    pub(crate) fn find(&self, ring: &KeyRing, number: u64) -> Vec<RecordingId> {
+        let query =
+            Query { parties: vec![details(number).caller.parse().expect("a number")], ..Query::default() };
+        let page = block_on(async {
+            let catalog = self.vault.catalog().await.expect("the catalog");
+            let page =
+                catalog.search(&self.ask(Action::Search), &query, ring, None, 9).await.expect("searched");
+            catalog.close().await;
+            page
+        });
+        assert!(page.unreadable.is_empty(), "{:?}", page.unreadable);
+        page.hits.iter().map(|hit| hit.record.id).collect()
+    }
+
+    /// A grant of something with the whole vault, or with the epoch where it is a re-wrap.
+    pub(crate) fn ask(&self, action: Action) -> Grant {
+        let actor = self.vault.actor(&["ewa".parse().expect("a name")]);
+        let resource = if action == Action::Rewrap { Resource::epoch(&self.epoch) } else { Resource::Vault };
+        let request = Request { actor: &actor, action, resource, reason: None, now: vault_now() };
+        self.vault.log.ask(&request).expect("granted")
+    }
+
     /// Opens a recording as it is in a place.
-    fn open(&self, place: &Arc<dyn Place>, record: &Record, keys: &Identities) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, place: &Arc<dyn Place>, record: &Record, keys: &Identities) -> Option<Vec<u8>> {
         let (file, id, start) = (&record.files[0], &record.id, record.receipt.start);
         let get = |object: String| block_on(place.get(&object, None)).expect("read").expect("it is there");
         let whole = [get(file.header_object(id, start)), get(file.body_object(id, start))].concat();
@@ -261,19 +299,23 @@ impl Archive {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
-fn id(number: u32, start: Stamp) -> RecordingId {
+pub(crate) fn id(number: u32, start: Stamp) -> RecordingId {
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&(start.as_unix_millis() << 16).to_be_bytes());
     bytes[12..].copy_from_slice(&number.to_be_bytes());
     RecordingId::from_bytes(bytes)
 }
 
-fn sound(number: u32) -> Vec<u8> {
+pub(crate) fn sound(number: u32) -> Vec<u8> {
     format!("what was said in call {number}").into_bytes()
+}
+
+pub(crate) fn details(number: u64) -> Details {
+    Details { caller: format!("+48 22 {number:07}"), trunk: "orange".into(), ..Details::default() }
 }
 
 fn record(number: u32, id: RecordingId, start: Stamp, header: &[u8], body: &[u8]) -> Record {
@@ -307,89 +349,6 @@ fn record(number: u32, id: RecordingId, start: Stamp, header: &[u8], body: &[u8]
         phase: Phase::Archived,
         taken_in: start,
         files: vec![file],
-    }
-}
-
-#[test]
-fn after_a_leak_a_thousand_recordings_are_under_what_nobody_else_has() {
-    let bench = Bench::new();
-    let archive = Archive::new(&bench, COUNT);
-    let Archive { vault, ring, epoch, places, records } = &archive;
-    // What leaked: the epoch's key, and with it every envelope.
-    let leaked = ring.epoch(epoch).expect("an epoch");
-    let stolen: Vec<Envelope> = records
-        .iter()
-        .map(|record| ring.envelope(epoch, &record.id).expect("keys").expect("an envelope"))
-        .collect();
-
-    // Interrupted where one place has new headers of some, and the other has not.
-    let actor = vault.actor_of(ring);
-    let (action, resource, now) = (Action::Rewrap, Resource::epoch(epoch), vault_now());
-    let request = Request { actor: &actor, action, resource, reason: None, now };
-    let grant = vault.log.ask(&request).expect("granted");
-    assert_eq!(ring.renew_epoch(&grant, epoch).expect("renewed").len(), COUNT as usize);
-    let some = block_on(ring.replace_headers(&grant, epoch, &records[..50], &places[..1])).expect("replaced");
-    assert_eq!((some.0.len(), some.1.len()), (50, 0));
-    for (number, record) in (0..).zip(records).step_by(7) {
-        let keys = ring.opens(epoch, &record.id).expect("keys").expect("an envelope");
-        for place in places {
-            assert_eq!(archive.open(place, record, &keys), Some(sound(number)));
-        }
-    }
-
-    let done = rewrap::epoch(vault, ring, epoch, None).expect("re-wrapped");
-    assert_eq!((done.renewed, done.unknown, done.faults), (COUNT.into(), 0, Vec::new()));
-    let fresh = vault.unlock(&bench.keys(&["jan", "ola"])).expect("unlocked");
-    for ((number, record), stolen) in (0..).zip(records).zip(&stolen) {
-        let keys = fresh.opens(epoch, &record.id).expect("keys").expect("an envelope");
-        for place in places {
-            assert_eq!(archive.open(place, record, &keys), Some(sound(number)));
-            assert_eq!(archive.open(place, record, &stolen.identities()), None);
-        }
-    }
-    // No group opens with what leaked, in any key place.
-    let mut groups = 0;
-    for place in [bench.home().join("keys"), bench.path("keys-2")] {
-        for file in std::fs::read_dir(place.join("envelopes/calls-5y/2026-11")).expect("groups") {
-            let bytes = std::fs::read(file.expect("entry").path()).expect("a group");
-            assert!(Opener::open(&bytes[..], &leaked.identities).is_err());
-            groups += 1;
-        }
-    }
-    assert!(groups >= 8, "{groups}");
-    // The catalog has the hashes of the headers that are there.
-    let catalog = block_on(vault.catalog()).expect("the catalog");
-    for record in records.iter().step_by(97) {
-        let known = block_on(catalog.get(&record.id)).expect("read").expect("it is known");
-        let search = Request { action: Action::Search, resource: Resource::Vault, ..request.clone() };
-        let grant = vault.log.ask(&search).expect("granted");
-        let details = block_on(catalog.details(&grant, &Keys(&fresh), &record.id)).expect("read");
-        assert_eq!(details.expect("they open").caller, record.receipt_index.to_string());
-        let object = known.files[0].header_object(&known.id, known.receipt.start);
-        for place in places {
-            let header = block_on(place.get(&object, None)).expect("read").expect("it is there");
-            assert_eq!(known.files[0].header_sha256, Digest::of(&header));
-        }
-    }
-    // What recorders seal to the old recipient until they have the new one is still taken in.
-    let new = fresh.epoch(epoch).expect("an epoch");
-    assert_ne!(new.recipient, leaked.recipient);
-    let mut random = Seeded::new(&[3; 32], "late", 0);
-    let late =
-        seal_whole(b"late", &Recipients::parse([&leaked.recipient]).expect("a recipient"), &mut random);
-    assert!(Opener::open(&late.expect("sealed")[..], &new.identities).is_ok());
-}
-
-/// A ring as the catalog asks for keys.
-struct Keys<'a>(&'a KeyRing);
-
-impl IndexKeys for Keys<'_> {
-    fn index_key(&self, epoch: &Epoch) -> Result<Option<IndexKey>, KeysFault> {
-        Ok(self.0.known_epoch(epoch)?.map(|keys| IndexKey::new(&keys.index_key)))
-    }
-
-    fn envelope(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeysFault> {
-        Ok(self.0.envelope(epoch, id)?)
     }
 }
 

@@ -194,6 +194,13 @@ impl Config {
             let mut seen = BTreeSet::new();
             names.into_iter().find(|name| !seen.insert(*name)).map(str::to_owned)
         };
+        // Names become parts of paths, and stand in lists.
+        if let Some(place) = self.places.iter().find(|place| place.name.parse::<ClassName>().is_err()) {
+            let name = &place.name;
+            return Some(format!(
+                "`{name}` cannot be the name of a place: like a class's, it has lower-case letters, digits and `-`"
+            ));
+        }
         if let Some(name) = twice(self.places.iter().map(|place| place.name.as_str()).collect()) {
             return Some(format!("two places are named `{name}`"));
         }
@@ -234,6 +241,9 @@ mod tests {
             format!("{directory}bucket = 'b'"),
             format!("{store}{directory}"),
             format!("{directory}{directory}"),
+            directory.replace("'a'", "'../a'"),
+            directory.replace("'a'", "'A b'"),
+            directory.replace("'a'", "''"),
             "[[place]]\nname = 'a'\nsite = 's'\nkind = 'ftp'".into(),
         ] {
             assert!(parse(&wrong).is_err(), "{wrong}");

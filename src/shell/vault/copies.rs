@@ -9,8 +9,12 @@
 //! what was put and not yet written down is found to be there. No key is needed.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -27,6 +31,7 @@ use crate::archive::slip::Slip;
 use crate::base::time::Stamp;
 use crate::seal::header::Header;
 use crate::shell::clock;
+use crate::shell::locks::{self, Share};
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::copies::{PlaceCounts, Seen, Standing};
 use crate::shell::vault::catalog::media::MediumRow;
@@ -35,6 +40,7 @@ use crate::shell::vault::config::{Config, PlaceKind};
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::log::{Denied, VaultLog};
 use crate::shell::vault::place::{self, Content, Found, Pace, Patience, Place, PlaceError};
+use crate::shell::vault::turns::{self, Turn};
 
 /// Why no copies are made at all. What goes wrong with one of them is in the [`Report`].
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,14 @@ pub enum CopyFault {
     /// The log cannot be written.
     #[error(transparent)]
     Log(#[from] ReceiptsError),
+    /// Who copies and who re-wraps cannot be kept apart.
+    #[error("locking `{}`, so that nobody changes headers while they are copied: {source}", home.display())]
+    Turn {
+        /// The vault's home.
+        home: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// No room for what is on its way from one place to another.
     #[error("making folder `{}` for what is being copied: {source}", path.display())]
     Scratch {
@@ -117,7 +131,10 @@ pub struct Copier<'a> {
     pub(super) places: Vec<Arc<dyn Place>>,
     /// Places that are configured and not there now, with why.
     pub absent: Vec<(String, PlaceError)>,
-    scratch: PathBuf,
+    scratch: Scratch,
+    home: &'a Path,
+    /// Changes of copies that were written down from here: those of others are still to be looked at.
+    noted: AtomicU64,
 }
 
 impl<'a> Copier<'a> {
@@ -135,16 +152,16 @@ impl<'a> Copier<'a> {
         let (mut places, mut absent) = (Vec::new(), Vec::new());
         for config in &vault.config.places {
             catalog.set_place(&config.name, &config.site, false).await?;
-            match place::open_with(config, patience) {
+            match vault.place(config, patience) {
                 Ok(place) => places.push(place),
                 Err(error @ PlaceError::Config { .. }) => return Err(error.into()),
                 Err(error) => absent.push((config.name.clone(), error)),
             }
         }
-        let scratch = vault.home.join(SCRATCH);
-        std::fs::create_dir_all(&scratch)
-            .map_err(|source| CopyFault::Scratch { path: scratch.clone(), source })?;
-        Ok(Self { catalog, log: &vault.log, config: &vault.config, places, absent, scratch })
+        let path = vault.home.join(SCRATCH);
+        let scratch = Scratch::begin(&path).map_err(|source| CopyFault::Scratch { path, source })?;
+        let (log, config, home) = (&vault.log, &vault.config, &*vault.home);
+        Ok(Self { catalog, log, config, places, absent, scratch, home, noted: AtomicU64::new(0) })
     }
 
     /// What is known of all places: those that are configured, and media.
@@ -244,6 +261,7 @@ impl<'a> Copier<'a> {
         let request = Request { actor: &actor, action, resource, reason: None, now: clock::now() };
         // Nothing is released by a copy: the entry says how it went.
         let decision = self.log.decide_now(&request)?;
+        let changes = self.catalog.changes(ids).await?;
         let facts = self.facts().await?;
         let mut copies = self.copies_of(ids).await?;
         let mut report = Report::default();
@@ -256,10 +274,17 @@ impl<'a> Copier<'a> {
                 continue;
             }
             report.recordings += 1;
+            let Some(_turn) = self.turn().await? else {
+                report.fail(format!("{}: {REWRAPPED}", record.id));
+                continue;
+            };
             let mut on_media = copies.remove(&record.id).unwrap_or_default();
             on_media.retain(|copy| self.place(&copy.place).is_none());
+            let before = self.noted.load(Ordering::Relaxed);
             let stands = self.settle_one(&record, &on_media, &facts, &mut report).await?;
-            standing.extend(stands.map(|stands| (record.id, stands)));
+            let own = self.noted.load(Ordering::Relaxed) - before;
+            let changes = changes.get(&record.id).copied().unwrap_or_default() + own;
+            standing.extend(stands.map(|stands| (record.id, stands, changes)));
         }
         if report.has_done_something() {
             let outcome = Outcome::Done(serde_json::to_value(&report).unwrap_or_default());
@@ -389,7 +414,10 @@ impl<'a> Copier<'a> {
             Found::Missing => CopyState::Missing,
             Found::Wrong(_) => CopyState::Broken,
         };
-        self.catalog.set_copies(&[Seen { id: record.id, place: place.into(), state, at }]).await
+        let seen = Seen { id: record.id, place: place.into(), state, at };
+        let changed = self.catalog.set_copies(&[seen]).await?;
+        self.noted.fetch_add(changed, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn make(&self, record: &Record, copy: &PlannedCopy) -> Result<Made, CopyFault> {
@@ -439,10 +467,10 @@ impl<'a> Copier<'a> {
         if object.part == Part::Slip {
             return Ok(Ok(Content::Bytes(Slip::of(record).to_bytes().into())));
         }
-        let scratch = self.scratch.join(format!("{}.copying", std::process::id()));
+        let scratch = &self.scratch.path;
         let mut why = String::from("no place has it");
         for from in copy.from().iter().filter_map(|name| self.place(name)) {
-            match place::fetch(&**from, &object.name, object.bytes, object.sha256, &scratch).await {
+            match place::fetch(&**from, &object.name, object.bytes, object.sha256, scratch).await {
                 Ok(Ok(content)) => return Ok(Ok(content)),
                 Ok(Err(found)) => {
                     if !self.is_current(record).await? {
@@ -470,12 +498,12 @@ impl<'a> Copier<'a> {
             return if matches!(found, Ok(Found::Good)) {
                 Ok(())
             } else {
-                to.mend(&object.name, content).await
+                overwrite(to, object, content).await
             };
         }
         match to.put_new(&object.name, content.clone(), false).await {
             // Headers change; and of a name that nobody else uses, anything else is a copy that is broken.
-            Err(PlaceError::Exists { .. }) => to.mend(&object.name, content).await,
+            Err(PlaceError::Exists { .. }) => overwrite(to, object, content).await,
             other => other,
         }
     }
@@ -515,6 +543,12 @@ impl<'a> Copier<'a> {
     pub(super) async fn is_current(&self, record: &Record) -> Result<bool, CatalogError> {
         let now = self.catalog.get(&record.id).await?;
         Ok(now.is_some_and(|now| now.files == record.files && now.phase == record.phase))
+    }
+
+    /// For one recording: meanwhile no header is put under another envelope. Nothing where that is being done for long.
+    pub(super) async fn turn(&self) -> Result<Option<Turn>, CopyFault> {
+        let fault = |source| CopyFault::Turn { home: self.home.into(), source };
+        turns::copying(self.home).await.map_err(fault)
     }
 
     pub(super) fn place(&self, name: &str) -> Option<&Arc<dyn Place>> {
@@ -560,6 +594,45 @@ impl<'a> Copier<'a> {
     }
 }
 
+/// A file for what is on its way, where it is large; locked, so that nobody takes it for that of a process which died.
+struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Scratch {
+    /// One of our own. Those of processes that died are removed.
+    fn begin(dir: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            let is_left = File::open(&path).and_then(|file| locks::alone(&file, Duration::ZERO));
+            if is_left.unwrap_or_default() {
+                std::fs::remove_file(&path)?;
+            }
+        }
+        for number in 0.. {
+            let path = dir.join(format!("{}-{number}.copying", std::process::id()));
+            match File::create_new(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(file) => {
+                    locks::now(&file, Share::Alone)?;
+                    return Ok(Self { path, _lock: file });
+                }
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Else the next one removes it.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
 /// No place has a name with a space before its number.
 fn medium_name(medium: &MediumRow) -> String {
     format!("medium {}", medium.id)
@@ -590,16 +663,25 @@ enum Made {
     No(String),
 }
 
+/// No header of before is to stay beneath: it may be under an envelope that has leaked.
+async fn overwrite(to: &dyn Place, object: &ObjectFacts, content: Content) -> Result<(), PlaceError> {
+    match content {
+        Content::Bytes(bytes) if object.part == Part::Header => to.replace(&object.name, bytes).await,
+        other => to.mend(&object.name, other).await,
+    }
+}
+
 /// A header under the epoch's key would open without the envelope, for as long as it is anywhere.
 fn is_under_envelope(id: RecordingId, header: &Content) -> bool {
     let Content::Bytes(bytes) = header else { return false };
     Header::read(&mut &bytes[..]).ok().and_then(|header| envelope::recording_of(&header)) == Some(id)
 }
 
+pub(super) const REWRAPPED: &str = "recordings are being put under other envelopes: it is looked at later";
 /// Below the vault's home: sealed bytes that are on their way.
 const SCRATCH: &str = "copying";
 const BATCH: u32 = 256;
 const FAILURES_MAX: usize = 20;
 const ROUNDS_MAX: usize = 3;
 const LOST_MAX: usize = 1_000;
-const WORM_TEST_EVERY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const WORM_TEST_EVERY: Duration = Duration::from_secs(24 * 3600);

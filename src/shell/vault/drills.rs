@@ -55,6 +55,8 @@ impl Vault {
     }
 
     pub(super) fn drilled(&self, custodians: &[CustodianName], now: Stamp) -> Result<(), VaultError> {
+        // Two may do so at once.
+        let _lock = self.keys.lock()?;
         let mut drills = self.read_drills()?;
         drills.0.extend(custodians.iter().map(|custodian| (custodian.clone(), now)));
         let bytes = serde_json::to_vec_pretty(&drills).expect("names and times");

@@ -8,6 +8,8 @@
 //! keys/         first key place
 //! drills.json   which custodian showed when that their share opens
 //! incoming/     what is being taken in
+//! copying/      what is on its way from one place to another; copying.turn and copying.lock: who may
+//! places/       folders that were begun as places, each by its name
 //! ```
 
 use std::fs::OpenOptions;
@@ -15,6 +17,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
@@ -32,13 +35,13 @@ use crate::shell::entropy::{NoRandomness, OsRandom};
 use crate::shell::keys::KeyKind;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
-use crate::shell::vault::config::{Config, ConfigError};
+use crate::shell::vault::config::{Config, ConfigError, PlaceConfig};
 use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::keystore::KeyStore;
 use crate::shell::vault::log::{Denied, VaultLog};
-use crate::shell::vault::place::{self, Place, PlaceError};
+use crate::shell::vault::place::{self, Patience, Place, PlaceError};
 
 /// A vault that is begun.
 pub struct Vault {
@@ -98,6 +101,15 @@ pub enum VaultError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// Somebody copies a recording and does not come to its end.
+    #[error(
+        "a copy in the vault `{}` has been under way for an hour: end `sejf copies` or `sejf scrub` and try again",
+        home.display()
+    )]
+    Copying {
+        /// The folder.
+        home: PathBuf,
     },
     /// There is one already.
     #[error("`{}` has a vault already: begin another in another folder", home.display())]
@@ -190,6 +202,7 @@ impl Vault {
             "custodians": custodians,
         });
         vault.log.outcome(&grant, Outcome::Done(details))?;
+        place::mark::see(home, &vault.key.to_string(), vault.first())?;
         Ok(vault)
     }
 
@@ -242,7 +255,28 @@ impl Vault {
 
     /// All places where copies are, in the order of the configuration: the first is where recordings are taken in.
     pub fn places(&self) -> Result<Vec<Arc<dyn Place>>, VaultError> {
-        Ok(self.config.places.iter().map(place::open).collect::<Result<_, _>>()?)
+        let open = |config: &PlaceConfig| self.place(config, Patience::default());
+        Ok(self.config.places.iter().map(open).collect::<Result<_, _>>()?)
+    }
+
+    /// Opens a place, where it is the one that was begun by its name.
+    pub fn place(&self, config: &PlaceConfig, patience: Patience) -> Result<Arc<dyn Place>, PlaceError> {
+        place::mark::see(&self.home, &self.key.to_string(), config)?;
+        place::open_with(config, patience)
+    }
+
+    /// Begins a place whose disk is new, or was lost. The log has it.
+    pub fn begin_place(&self, config: &PlaceConfig) -> Result<(), VaultError> {
+        let (actor, now) = (self.actor(&[]), clock::now());
+        let (action, resource) = (Action::Configure, Resource::Place(config.name.clone()));
+        let grant = self.log.ask(&Request { actor: &actor, action, resource, reason: None, now })?;
+        let begun = place::mark::begin(&self.home, &self.key.to_string(), config);
+        let outcome = match &begun {
+            Ok(()) => Outcome::Done(serde_json::json!({ "begun": config.name })),
+            Err(fault) => Outcome::Failed(fault.to_string()),
+        };
+        self.log.outcome(&grant, outcome)?;
+        Ok(begun?)
     }
 
     /// The same, where what is done in the others is not to wait for one that is away: that one says so of all that is
@@ -253,8 +287,11 @@ impl Vault {
 
     /// The first place, where recordings are taken in, whatever may be wrong with others.
     pub fn first_place(&self) -> Result<Arc<dyn Place>, VaultError> {
-        let first = self.config.places.first().expect("a configuration without one is refused");
-        Ok(place::open(first)?)
+        Ok(self.place(self.first(), Patience::default())?)
+    }
+
+    fn first(&self) -> &PlaceConfig {
+        self.config.places.first().expect("a configuration without one is refused")
     }
 
     /// The catalog: as configured, or `catalog.db` in the home.
@@ -285,7 +322,10 @@ impl Vault {
         };
         self.log.outcome(&grant, outcome)?;
         let ring = unlocked?;
-        self.drilled(&opened, now)?;
+        if let Err(fault) = self.drilled(&opened, now) {
+            // The log has it, and it is only asked for once more.
+            tracing::warn!(%fault, "that custodians have shown their shares is not written down");
+        }
         Ok(ring)
     }
 
@@ -331,9 +371,11 @@ fn create_signer(home: &Path, name: &str) -> Result<Signer, VaultError> {
     Ok(signer)
 }
 
-/// Writes a file of the home, whole or not at all.
+/// Writes a file of the home, whole or not at all: also where others do so at the same time.
 pub(super) fn write_new(home: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<(), VaultError> {
-    let (aside, path) = (home.join(format!(".{name}.new")), home.join(name));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let (aside, path) = (home.join(format!(".{name}.{process}-{number}.new")), home.join(name));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(mode);
     let write = || {
@@ -343,7 +385,10 @@ pub(super) fn write_new(home: &Path, name: &str, bytes: &[u8], mode: u32) -> Res
         std::fs::rename(&aside, &path)?;
         std::fs::File::open(home)?.sync_all()
     };
-    write().map_err(io_error("writing", &path))
+    write().map_err(|error| {
+        let _ = std::fs::remove_file(&aside);
+        io_error("writing", &path)(error)
+    })
 }
 
 pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VaultError {

@@ -66,6 +66,12 @@ pub enum KeyFault {
         /// The file, in the first place.
         path: PathBuf,
     },
+    /// Something has the name of what is new.
+    #[error("`{}` is there already, and is not written over: try again", path.display())]
+    Taken {
+        /// The file, in the first place, without its generation.
+        path: PathBuf,
+    },
     /// A file does not open with the key that it is under.
     #[error("`{}`: {source}", path.display())]
     Open {

@@ -1,13 +1,11 @@
 //! Keys of a vault that is unlocked.
 
+mod begun;
+mod epoch_keys;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::archive::access::{Action, Grant};
@@ -17,13 +15,15 @@ use crate::archive::envelope::{Envelope, GROUP_MAX, Group};
 use crate::archive::epoch::{ClassName, Epoch, Month};
 use crate::archive::record::RecordingId;
 use crate::base::time::Stamp;
-use crate::seal::identity::{self, Identities};
+use crate::seal::identity::Identities;
 use crate::seal::open::Opener;
-use crate::seal::random::Randomness;
 use crate::seal::recipient::Recipients;
 use crate::seal::stream::seal_whole;
 use crate::shell::entropy::OsRandom;
 use crate::shell::vault::keyfault::KeyFault;
+use crate::shell::vault::keyring::begun::Begun;
+pub use crate::shell::vault::keyring::epoch_keys::EpochKeys;
+pub(super) use crate::shell::vault::keyring::epoch_keys::{epoch_text, new_identity, new_index_key};
 use crate::shell::vault::keystore::{
     KeyStore, TOMBSTONE_ENTRY, envelopes_dir, group_slot, identity_slot, recipient_slot, recipient_text,
     tombstone_slot,
@@ -40,26 +40,13 @@ pub struct KeyRing {
     state: Mutex<State>,
 }
 
-/// What an epoch has. Does not print.
-pub struct EpochKeys {
-    /// Open what recorders have sealed to it, now and before its key was renewed.
-    pub identities: Identities,
-    /// What recorders seal to.
-    pub recipient: String,
-    /// Key of the blind index over its recordings; is destroyed with it.
-    pub index_key: Zeroizing<[u8; 32]>,
-    seal_to: Recipients,
-    pub(super) groups_from: u32,
-    /// Text of the identities, newest first.
-    pub(super) identity_text: Zeroizing<String>,
-    pub(super) generation: u64,
-}
-
 #[derive(Default)]
 struct State {
     epochs: BTreeMap<Epoch, Arc<EpochKeys>>,
     /// Of epochs that were looked into, the last one last.
     indexes: VecDeque<(Epoch, Index)>,
+    /// Number of the next index: one that was dropped for others and made again is another.
+    next_index: u64,
     /// Groups that were read, the last one last.
     groups: VecDeque<(Epoch, u32, u64, Arc<Group>)>,
 }
@@ -67,6 +54,9 @@ struct State {
 /// In which group a recording's envelope is. While an epoch is renewed, it has one in two.
 #[derive(Default)]
 struct Index {
+    number: u64,
+    /// Whether all groups are in it: another thread may have had it dropped just now.
+    is_whole: bool,
     groups: BTreeMap<u32, Known>,
     ids: BTreeSet<(RecordingId, u32)>,
     /// Groups that are in no place whole.
@@ -75,14 +65,6 @@ struct Index {
 
 struct Known {
     generation: u64,
-    ids: Vec<RecordingId>,
-}
-
-/// What was begun: `destroy.begun`.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Begun {
-    epoch: String,
     ids: Vec<RecordingId>,
 }
 
@@ -132,7 +114,8 @@ impl KeyRing {
             Some(keys) => self.publish(epoch, &keys.recipient, keys.generation)?,
             None => {
                 let scheme = self.store.scheme()?;
-                let text = epoch_text(epoch, &new_identity(&scheme.root)?, 0, &*new_index_key()?);
+                let text =
+                    epoch_text(epoch, &new_identity(&scheme.root)?, 0, [&new_index_key()?].into_iter());
                 self.write_epoch(epoch, &scheme, &text)?;
             }
         }
@@ -219,7 +202,7 @@ impl KeyRing {
         self.store.mirror.level(&envelopes_dir(epoch))?;
         self.refresh(epoch)?;
         for id in ids {
-            let envelope = match self.find(epoch, id)? {
+            let envelope = match self.find(epoch, id)?.into_iter().next() {
                 Some(envelope) => envelope,
                 None => {
                     let envelope = Envelope::generate(*id, &mut random);
@@ -233,32 +216,28 @@ impl KeyRing {
         Ok(all)
     }
 
-    /// The envelope of a recording; nothing where it has none, as after its destruction. Of two while its epoch is
-    /// renewed, the new one: see [`KeyRing::opens`].
+    /// The envelope of a recording; nothing where it has none, as after its destruction. Of several while its epoch
+    /// is renewed, the newest: see [`KeyRing::opens`].
     pub fn envelope(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeyFault> {
-        if self.known_epoch(epoch)?.is_none() {
-            return Ok(None);
+        Ok(self.envelopes(epoch, id)?.into_iter().next())
+    }
+
+    /// All envelopes of a recording, the newest first.
+    pub fn envelopes(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeyFault> {
+        let Some(keys) = self.known_epoch(epoch)? else { return Ok(Vec::new()) };
+        let newest = self.groups_of(epoch, id)?.last().copied();
+        if newest.is_none_or(|group| group < keys.groups_from) {
+            // Another process may have added it, or a second one.
+            self.refresh(epoch)?;
         }
-        match self.find(epoch, id)? {
-            Some(envelope) => Ok(Some(envelope)),
-            None => {
-                // Another process may have added it.
-                self.refresh(epoch)?;
-                self.find(epoch, id)
-            }
-        }
+        self.find(epoch, id)
     }
 
     /// What opens an archived recording, under its old or its new envelope; nothing where it has none.
     pub fn opens(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Identities>, KeyFault> {
-        if self.envelope(epoch, id)?.is_none() {
-            return Ok(None);
-        }
         let mut identities = Identities::default();
-        for group in self.groups_of(epoch, id) {
-            if let Some(envelope) = self.group(epoch, group)?.and_then(|group| group.get(id).cloned()) {
-                identities.add_boxed(Box::new(envelope));
-            }
+        for envelope in self.envelopes(epoch, id)? {
+            identities.add_boxed(Box::new(envelope));
         }
         Ok((!identities.is_empty()).then_some(identities))
     }
@@ -279,15 +258,10 @@ impl KeyRing {
             }
         });
         for state in epochs.iter().filter(|state| state.recipient.is_some()) {
-            if self.envelope(&state.epoch, id)?.is_none() {
-                continue;
+            let envelopes = self.envelopes(&state.epoch, id)?;
+            if !envelopes.is_empty() {
+                return Ok(envelopes);
             }
-            let mut envelopes = Vec::new();
-            for group in self.groups_of(&state.epoch, id) {
-                let group = self.group(&state.epoch, group)?;
-                envelopes.extend(group.and_then(|group| group.get(id).cloned()));
-            }
-            return Ok(envelopes);
         }
         Ok(Vec::new())
     }
@@ -298,7 +272,8 @@ impl KeyRing {
             return Ok(Vec::new());
         }
         self.refresh(epoch)?;
-        let mut ids: Vec<_> = self.with_index(epoch, |index| index.ids.iter().map(|(id, _)| *id).collect());
+        let mut ids: Vec<_> =
+            self.with_whole(epoch, |index| index.ids.iter().map(|(id, _)| *id).collect())?;
         ids.dedup();
         Ok(ids)
     }
@@ -318,10 +293,15 @@ impl KeyRing {
             return Ok(0);
         }
         let _lock = self.store.lock()?;
-        self.finish_locked()?;
-        self.begin(&Begun { epoch: epoch.to_string(), ids: ids.to_vec() })?;
+        self.store.mirror.writable()?;
+        let one = Begun { epoch: epoch.to_string(), ids: ids.to_vec() };
+        let mut begun = self.finish_locked()?;
+        begun.retain(|other| *other != one);
+        begun.push(one);
+        self.write_begun(&begun)?;
         let destroyed = self.destroy_locked(epoch, ids, &|_| true)?;
-        self.end()?;
+        begun.pop();
+        self.write_begun(&begun)?;
         Ok(destroyed)
     }
 
@@ -359,47 +339,6 @@ impl KeyRing {
         self.store.erase_epoch(epoch)
     }
 
-    /// Finishes a destruction that was interrupted.
-    pub(super) fn finish_begun(&self) -> Result<(), KeyFault> {
-        let _lock = self.store.lock()?;
-        self.finish_locked()
-    }
-
-    fn finish_locked(&self) -> Result<(), KeyFault> {
-        let (path, disk) = (self.begun_path(), self.store.mirror.disk());
-        let Some(bytes) = disk.read(&path).map_err(KeyFault::io("reading", &path))? else { return Ok(()) };
-        let begun: Begun =
-            serde_json::from_slice(&bytes).map_err(|_| KeyFault::Damaged { path: path.clone() })?;
-        let epoch = begun.epoch.parse()?;
-        match self.known_epoch(&epoch) {
-            Ok(None) | Err(KeyFault::Destroyed(_)) => {}
-            Ok(Some(_)) => drop(self.destroy_locked(&epoch, &begun.ids, &|_| true)?),
-            Err(fault) => return Err(fault),
-        }
-        self.end()
-    }
-
-    fn begun_path(&self) -> PathBuf {
-        self.store.first().join(BEGUN)
-    }
-
-    fn begin(&self, begun: &Begun) -> Result<(), KeyFault> {
-        let (path, disk) = (self.begun_path(), self.store.mirror.disk());
-        let aside = self.store.first().join(format!(".{BEGUN}.new"));
-        let bytes = serde_json::to_vec(begun).expect("ids and a name");
-        disk.write(&aside, &bytes)
-            .and_then(|()| disk.rename(&aside, &path))
-            .and_then(|()| disk.sync_dir(self.store.first()))
-            .map_err(KeyFault::io("writing", &path))
-    }
-
-    fn end(&self) -> Result<(), KeyFault> {
-        let (path, disk) = (self.begun_path(), self.store.mirror.disk());
-        disk.remove(&path)
-            .and_then(|()| disk.sync_dir(self.store.first()))
-            .map_err(KeyFault::io("removing", &path))
-    }
-
     /// Takes envelopes out of the groups that `which` names.
     pub(super) fn destroy_locked(
         &self,
@@ -413,7 +352,7 @@ impl KeyRing {
         self.refresh(epoch)?;
         let mut of_groups: BTreeMap<u32, Vec<RecordingId>> = BTreeMap::new();
         for id in ids {
-            for group in self.groups_of(epoch, id).into_iter().filter(|group| which(*group)) {
+            for group in self.groups_of(epoch, id)?.into_iter().filter(|group| which(*group)) {
                 of_groups.entry(group).or_default().push(*id);
             }
         }
@@ -426,7 +365,7 @@ impl KeyRing {
             self.write_group(epoch, &keys, number, left)?;
         }
         // What was not found may be in there, and come back when a place is restored.
-        let damaged = self.with_index(epoch, |index| index.damaged.first().copied());
+        let damaged = self.with_whole(epoch, |index| index.damaged.first().copied())?;
         match damaged.filter(|number| destroyed < ids.len() as u64 && which(*number)) {
             Some(number) => Err(self.store.damaged(&group_slot(epoch, number))),
             None => Ok(destroyed),
@@ -447,18 +386,17 @@ impl KeyRing {
         let first = if renewing { keys.groups_from } else { 0 };
         for envelope in &envelopes {
             let id = envelope.id();
-            if self.groups_of(epoch, &id).iter().any(|group| *group >= first) {
+            if self.groups_of(epoch, &id)?.iter().any(|group| *group >= first) {
                 return Err(KeyFault::HasEnvelope(id));
             }
         }
-        let last = self.with_index(epoch, |index| {
+        let last = self.with_whole(epoch, |index| {
             index.groups.last_key_value().map(|(number, known)| (*number, known.ids.len()))
-        });
+        })?;
         // A group is added to where all fit: it is written anew each time.
         let fits = |(number, length): &(u32, usize)| {
             *number >= keys.groups_from && *length > 0 && length + envelopes.len() <= GROUP_MAX
         };
-        let next = last.map_or(0, |(number, _)| number + 1).max(keys.groups_from);
         if let Some((number, _)) = last.filter(fits)
             && let Some(group) = self.group(epoch, number)?
         {
@@ -466,14 +404,21 @@ impl KeyRing {
             envelopes.into_iter().for_each(|envelope| group.insert(envelope));
             return self.write_group(epoch, &keys, number, group);
         }
+        // By what is on the disk, whatever is in memory: nothing is written over.
+        let slots = self.store.mirror.newest(&envelopes_dir(epoch))?;
+        let last = slots.keys().filter_map(|slot| slot.stem.parse::<u32>().ok()).max();
+        let next = last.map_or(0, |last| last + 1).max(keys.groups_from);
         for (number, envelopes) in (next..).zip(envelopes.chunks(GROUP_MAX)) {
             let mut group = Group::default();
             envelopes.iter().cloned().for_each(|envelope| group.insert(envelope));
-            self.write_group(epoch, &keys, number, group)?;
+            let sealed = seal_whole(&group.to_bytes(), &keys.seal_to, &mut OsRandom::new()?)?;
+            let generation = self.store.mirror.put_new(&group_slot(epoch, number), &sealed)?;
+            self.learn(epoch, number, generation, group);
         }
         Ok(())
     }
 
+    /// Writes a group that is there anew.
     pub(super) fn write_group(
         &self,
         epoch: &Epoch,
@@ -483,9 +428,13 @@ impl KeyRing {
     ) -> Result<(), KeyFault> {
         let sealed = seal_whole(&group.to_bytes(), &keys.seal_to, &mut OsRandom::new()?)?;
         let generation = self.store.mirror.put(&group_slot(epoch, number), &sealed)?;
+        self.learn(epoch, number, generation, group);
+        Ok(())
+    }
+
+    fn learn(&self, epoch: &Epoch, number: u32, generation: u64, group: Group) {
         self.with_index(epoch, |index| index.set(number, generation, group.ids().collect()));
         self.state().keep(epoch, number, generation, Arc::new(group));
-        Ok(())
     }
 
     /// An epoch's keys where it is ours to change it: it may have been destroyed while we waited for that.
@@ -513,30 +462,29 @@ impl KeyRing {
         self.store.mirror.shred_below(&slot, generation).map(drop)
     }
 
-    fn find(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeyFault> {
-        for group in self.groups_of(epoch, id).into_iter().rev() {
-            if let Some(envelope) = self.group(epoch, group)?.and_then(|group| group.get(id).cloned()) {
-                return Ok(Some(envelope));
-            }
+    fn find(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeyFault> {
+        let mut envelopes = Vec::new();
+        for group in self.groups_of(epoch, id)?.into_iter().rev() {
+            envelopes.extend(self.group(epoch, group)?.and_then(|group| group.get(id).cloned()));
         }
-        Ok(None)
+        Ok(envelopes)
     }
 
     /// Numbers of the groups that have an envelope of a recording, in order.
-    pub(super) fn groups_of(&self, epoch: &Epoch, id: &RecordingId) -> Vec<u32> {
-        self.with_index(epoch, |index| {
+    pub(super) fn groups_of(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<u32>, KeyFault> {
+        self.with_whole(epoch, |index| {
             index.ids.range((*id, 0)..=(*id, u32::MAX)).map(|(_, group)| *group).collect()
         })
     }
 
     /// Numbers of all groups, in order.
-    pub(super) fn group_numbers(&self, epoch: &Epoch) -> Vec<u32> {
-        self.with_index(epoch, |index| index.groups.keys().copied().collect())
+    pub(super) fn group_numbers(&self, epoch: &Epoch) -> Result<Vec<u32>, KeyFault> {
+        self.with_whole(epoch, |index| index.groups.keys().copied().collect())
     }
 
     /// Whose envelopes are in groups below `from`.
-    pub(super) fn ids_below(&self, epoch: &Epoch, from: u32) -> Vec<RecordingId> {
-        self.with_index(epoch, |index| {
+    pub(super) fn ids_below(&self, epoch: &Epoch, from: u32) -> Result<Vec<RecordingId>, KeyFault> {
+        self.with_whole(epoch, |index| {
             index.groups.range(..from).flat_map(|(_, known)| known.ids.iter().copied()).collect()
         })
     }
@@ -562,6 +510,14 @@ impl KeyRing {
 
     /// Reads the groups that others have changed.
     pub(super) fn refresh(&self, epoch: &Epoch) -> Result<(), KeyFault> {
+        while !self.refreshed(epoch)? {}
+        Ok(())
+    }
+
+    /// Whether what was read is still in memory.
+    fn refreshed(&self, epoch: &Epoch) -> Result<bool, KeyFault> {
+        let (begun, known): (u64, BTreeSet<u32>) =
+            self.with_index(epoch, |index| (index.number, index.groups.keys().copied().collect()));
         let newest = self.store.mirror.newest(&envelopes_dir(epoch))?;
         let mut there = BTreeSet::new();
         for (slot, generation) in newest {
@@ -582,12 +538,24 @@ impl KeyRing {
                 other => drop(other?),
             }
         }
-        self.with_index(epoch, |index| {
-            let gone: Vec<_> =
-                index.groups.keys().filter(|number| !there.contains(number)).copied().collect();
-            gone.into_iter().for_each(|number| index.forget(number));
-        });
-        Ok(())
+        Ok(self.with_index(epoch, |index| {
+            if index.number == begun {
+                // Not those that have come since.
+                known.difference(&there).for_each(|number| index.forget(*number));
+                index.is_whole = true;
+            }
+            index.is_whole
+        }))
+    }
+
+    /// What all groups of an epoch say: read where they are not in memory.
+    fn with_whole<T>(&self, epoch: &Epoch, ask: impl Fn(&Index) -> T) -> Result<T, KeyFault> {
+        loop {
+            if let Some(said) = self.with_index(epoch, |index| index.is_whole.then(|| ask(index))) {
+                return Ok(said);
+            }
+            self.refresh(epoch)?;
+        }
     }
 
     fn with_index<T>(&self, epoch: &Epoch, act: impl FnOnce(&mut Index) -> T) -> T {
@@ -595,7 +563,10 @@ impl KeyRing {
         let place = state.indexes.iter().position(|(other, _)| other == epoch);
         let (epoch, mut index) = match place.and_then(|place| state.indexes.remove(place)) {
             Some(entry) => entry,
-            None => (epoch.clone(), Index::default()),
+            None => {
+                state.next_index += 1;
+                (epoch.clone(), Index { number: state.next_index, ..Index::default() })
+            }
         };
         let done = act(&mut index);
         state.indexes.push_back((epoch, index));
@@ -661,78 +632,6 @@ impl Index {
     }
 }
 
-impl std::fmt::Debug for EpochKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EpochKeys({}, ..)", self.recipient)
-    }
-}
-
-impl EpochKeys {
-    /// Reads what [`epoch_text`] wrote: an identity file that `age` takes as it is.
-    fn parse(epoch: &Epoch, plain: &[u8]) -> Result<Self, KeyFault> {
-        let damaged = || KeyFault::Damaged { path: PathBuf::new() };
-        let text = std::str::from_utf8(plain).map_err(|_| damaged())?;
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(name));
-        if field("epoch ") != Some(&epoch.to_string()) {
-            return Err(damaged());
-        }
-        let groups_from = field("groups from ").and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
-        let mut index_key = Zeroizing::new([0; 32]);
-        let decoded = field("index key ").and_then(|text| BASE64_STANDARD.decode(text).ok());
-        let decoded = decoded.map(Zeroizing::new).filter(|key| key.len() == 32).ok_or_else(damaged)?;
-        index_key.copy_from_slice(&decoded);
-        let identities = Identities::parse(text)?;
-        let recipient = identities.recipients().into_iter().next().ok_or_else(damaged)?;
-        let seal_to = Recipients::parse([&recipient])?;
-        let mut identity_text = Zeroizing::new(String::with_capacity(text.len()));
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            identity_text.push_str(line);
-            identity_text.push('\n');
-        }
-        Ok(Self { identities, recipient, index_key, seal_to, groups_from, identity_text, generation: 0 })
-    }
-
-    pub(super) fn open_group(&self, bytes: &[u8]) -> Result<Group, KeyFault> {
-        let plain = Opener::open(bytes, &self.identities)?.read_whole()?;
-        Group::from_bytes(&plain).map_err(|_| KeyFault::Damaged { path: PathBuf::new() })
-    }
-}
-
-/// An epoch's file. Envelopes in groups below `groups_from` are of a key that has leaked, and are to be renewed.
-pub(super) fn epoch_text(
-    epoch: &Epoch,
-    identities: &str,
-    groups_from: u32,
-    index_key: &[u8; 32],
-) -> Zeroizing<String> {
-    // With room for all of it, so that no half of a key is left behind where a string grew.
-    let mut text = Zeroizing::new(String::with_capacity(256 + identities.len()));
-    let key = Zeroizing::new(BASE64_STANDARD.encode(index_key));
-    // Writing to a string does not fail.
-    let _ = writeln!(text, "# epoch {epoch}\n# groups from {groups_from}\n# index key {}", *key);
-    text.push_str(identities);
-    text.push('\n');
-    text
-}
-
-/// A new identity of the kind that the root is of: post-quantum and others cannot be mixed.
-pub(super) fn new_identity(root: &str) -> Result<Zeroizing<String>, KeyFault> {
-    let mut random = OsRandom::new()?;
-    let is_hybrid = root.starts_with("age1pq1");
-    let (identity, _) = if is_hybrid {
-        identity::generate_hybrid(&mut random)
-    } else {
-        identity::generate_x25519(&mut random)
-    };
-    Ok(identity)
-}
-
-fn new_index_key() -> Result<Zeroizing<[u8; 32]>, KeyFault> {
-    let mut key = Zeroizing::new([0; 32]);
-    OsRandom::new()?.fill(&mut *key);
-    Ok(key)
-}
-
 /// Whether a grant is of this action on these recordings.
 pub(super) fn granted(
     grant: &Grant,
@@ -756,7 +655,6 @@ pub(super) fn granted(
 
 /// Months beyond this one whose keys are made when a vault is unlocked.
 pub const MONTHS_AHEAD: u32 = 2;
-const BEGUN: &str = "destroy.begun";
 /// Epochs whose index is kept: about 50 bytes a recording.
 const INDEXES_MAX: usize = 6;
 /// Groups that are kept open: 12 KiB each.

@@ -3,7 +3,7 @@
 //! ```text
 //! vault.id                             whose keys these are
 //! lock                                 held by who changes something (first place)
-//! destroy.begun                        what was begun and is to be finished (first place); ids, no keys
+//! destroy.begun                        what was begun and is to be finished (first place); ids, no keys; a line each
 //! root-3/scheme.json                   who has shares of root key 3, and how many it takes
 //! root-3/custody/ewa.age               a share, sealed to its custodian
 //! root-3/epochs/CLASS/2026-11.1.age    an epoch's identity, sealed to root key 3
@@ -37,7 +37,7 @@ use crate::shell::locks;
 use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
-use crate::shell::vault::mirror::{Mirror, Repair, Slot};
+use crate::shell::vault::mirror::{MARK, Mirror, ROOT_DIR, Repair, Slot};
 
 /// The keys of a vault as they lie in its key places. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -100,7 +100,8 @@ impl KeyStore {
                 return Err(KeyFault::Exists { place: place.clone() });
             }
         }
-        let store = Self { mirror: Arc::new(Mirror::new(disk, places, Vec::new())) };
+        let begun = Mirror::new(Arc::clone(&disk), places.clone(), Vec::new());
+        let store = Self { mirror: Arc::new(begun) };
         let lock = store.lock()?;
         let root = NewRoot::make(1, kind, custody)?;
         store.write_root(&root, &[])?;
@@ -109,7 +110,7 @@ impl KeyStore {
         }
         store.name_root(1)?;
         drop(lock);
-        Ok(store)
+        Ok(Self { mirror: Arc::new(Mirror::new(disk, places, Vec::new()).marked(vault)) })
     }
 
     /// Opens the keys of the vault `vault`. Places that are not there are told by [`KeyStore::absent`]: without
@@ -128,7 +129,12 @@ impl KeyStore {
         let (mut there, mut absent) = (Vec::new(), Vec::new());
         for (nth, place) in places(home, key_places).into_iter().enumerate() {
             let mark = place.join(MARK);
-            match disk.read(&mark).map_err(KeyFault::io("reading", &mark))? {
+            let read = match disk.read(&mark).map_err(KeyFault::io("reading", &mark)) {
+                // A disk or a host that fails is away, and holds up no reading.
+                Err(_) if nth > 0 => None,
+                other => other?,
+            };
+            match read {
                 Some(mark) if mark.trim_ascii() == vault.as_bytes() => there.push(place),
                 Some(mark) => {
                     let other = String::from_utf8_lossy(mark.trim_ascii()).into_owned();
@@ -138,7 +144,7 @@ impl KeyStore {
                 None => absent.push(place),
             }
         }
-        Ok(Self { mirror: Arc::new(Mirror::new(disk, there, absent)) })
+        Ok(Self { mirror: Arc::new(Mirror::new(disk, there, absent).marked(vault)) })
     }
 
     /// Begins a key place that is new, or whose disk was lost: the others' files come with the next repair.
@@ -147,7 +153,7 @@ impl KeyStore {
     }
 
     /// Key places that should be there and are not.
-    pub fn absent(&self) -> &[PathBuf] {
+    pub fn absent(&self) -> Vec<PathBuf> {
         self.mirror.absent()
     }
 
@@ -243,7 +249,13 @@ impl KeyStore {
         let ring = KeyRing::new(self.clone(), root, scheme, opened, proof.at);
         if self.absent().is_empty() {
             self.repair()?;
-            ring.finish_begun()?;
+            match ring.finish_begun() {
+                // The list itself: what it says is in the vault's log too.
+                Err(fault @ KeyFault::Damaged { .. }) => {
+                    tracing::error!(%fault, "what was begun to be destroyed is not finished");
+                }
+                other => other?,
+            }
         }
         Ok(ring)
     }
@@ -262,7 +274,7 @@ impl KeyStore {
                 self.erase_epoch(&state.epoch)?;
             }
         }
-        self.mirror.repair("")
+        self.mirror.repair(&[&root_dir(generation), EPOCHS_DIR, ENVELOPES_DIR])
     }
 
     /// Held by who changes something, in this process or another.
@@ -498,7 +510,7 @@ pub(super) fn tombstone_slot(epoch: &Epoch) -> Slot {
 }
 
 pub(super) fn envelopes_dir(epoch: &Epoch) -> String {
-    format!("envelopes/{}/{}", epoch.class, epoch.month)
+    format!("{ENVELOPES_DIR}/{}/{}", epoch.class, epoch.month)
 }
 
 pub(super) fn group_slot(epoch: &Epoch, group: u32) -> Slot {
@@ -519,7 +531,6 @@ pub const KEYS_DIR: &str = "keys";
 pub(super) const EPOCHS_DIR: &str = "epochs";
 /// Stands in what is left of an epoch, before the number of the entry.
 pub(super) const TOMBSTONE_ENTRY: &str = ": destroyed, entry ";
-const ROOT_DIR: &str = "root-";
-const MARK: &str = "vault.id";
+const ENVELOPES_DIR: &str = "envelopes";
 const LOCK: &str = "lock";
 const PATIENCE: Duration = Duration::from_secs(60);

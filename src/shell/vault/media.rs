@@ -172,7 +172,7 @@ impl MediaWriter<'_> {
         let mut parcel = Parcel::begin_in(order.dir);
         let written = self.fill(&medium, &records, order.program, &mut parcel).and_then(|list| {
             let moved = moved(WRITTEN, &grant, order.seal, order.place, medium.written);
-            self.runtime.block_on(self.catalog.add_medium(&medium, &moved))?;
+            self.runtime.block_on(self.catalog.add_medium(&medium, &records, &moved))?;
             Ok(list)
         });
         match written {
@@ -225,7 +225,7 @@ impl MediaWriter<'_> {
         let written = moves.next().filter(|moved| moved.what == WRITTEN);
         let written = written.ok_or_else(|| MediaError::Unknown(id.clone()))?;
         self.runtime.block_on(async {
-            self.catalog.add_medium(medium, &Move { at: medium.written, ..written }).await?;
+            self.catalog.add_medium(medium, &[], &Move { at: medium.written, ..written }).await?;
             for moved in moves {
                 self.catalog.move_medium(id, &moved).await?;
             }

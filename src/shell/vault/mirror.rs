@@ -27,6 +27,8 @@ pub(super) struct Mirror {
     places: Vec<PathBuf>,
     /// Those that should be.
     absent: Vec<PathBuf>,
+    /// What each is marked with; nothing while they are being begun.
+    mark: Option<String>,
 }
 
 /// What has a name in a folder, whatever its generation.
@@ -71,7 +73,13 @@ impl Slot {
 
 impl Mirror {
     pub(super) fn new(disk: Arc<dyn KeyDisk>, places: Vec<PathBuf>, absent: Vec<PathBuf>) -> Self {
-        Self { disk, places, absent }
+        Self { disk, places, absent, mark: None }
+    }
+
+    /// The same, which changes something only where every place has its mark.
+    #[must_use]
+    pub(super) fn marked(self, mark: &str) -> Self {
+        Self { mark: Some(mark.into()), ..self }
     }
 
     pub(super) fn disk(&self) -> &dyn KeyDisk {
@@ -82,15 +90,23 @@ impl Mirror {
         &self.places
     }
 
-    pub(super) fn absent(&self) -> &[PathBuf] {
-        &self.absent
+    /// Places that should be there and are not: from the beginning, or any more, and then their folder is that beneath
+    /// a disk.
+    pub(super) fn absent(&self) -> Vec<PathBuf> {
+        let is_there = |place: &Path| {
+            let Some(mark) = &self.mark else { return true };
+            let read = self.disk.read(&place.join(MARK));
+            read.is_ok_and(|read| read.is_some_and(|read| read.trim_ascii() == mark.as_bytes()))
+        };
+        let gone = self.places.iter().filter(|place| !is_there(place));
+        self.absent.iter().chain(gone).cloned().collect()
     }
 
     /// Nothing is changed while a place is away: it would come back with what was destroyed, and what is new would
     /// be in fewer places than it counts for.
     pub(super) fn writable(&self) -> Result<(), KeyFault> {
-        match self.absent.first() {
-            Some(place) => Err(KeyFault::Absent { place: place.clone() }),
+        match self.absent().into_iter().next() {
+            Some(place) => Err(KeyFault::Absent { place }),
             None => Ok(()),
         }
     }
@@ -191,6 +207,16 @@ impl Mirror {
         Ok(generation)
     }
 
+    /// Writes something that is in no place yet. For who holds the lock.
+    pub(super) fn put_new(&self, slot: &Slot, bytes: &[u8]) -> Result<u64, KeyFault> {
+        if self.generation(slot)?.is_some() {
+            return Err(KeyFault::Taken { path: self.places[0].join(&slot.dir).join(&slot.stem) });
+        }
+        self.shred_begun(&slot.dir)?;
+        self.write(slot, 1, bytes)?;
+        Ok(1)
+    }
+
     /// Shreds lower generations of one thing in all places.
     pub(super) fn shred_below(&self, slot: &Slot, generation: u64) -> Result<u64, KeyFault> {
         let mut shredded = 0;
@@ -250,20 +276,22 @@ impl Mirror {
         Ok(())
     }
 
-    /// Brings all places to the highest generation of everything below a folder.
-    pub(super) fn repair(&self, dir: &str) -> Result<Repair, KeyFault> {
+    /// Brings all places to the highest generation of everything in these folders. What else lies beside them is
+    /// nobody's business: a place may be the top of a file system.
+    pub(super) fn repair(&self, dirs: &[&str]) -> Result<Repair, KeyFault> {
         self.writable()?;
-        let mut done = Repair { copied: 0, shredded: self.shred_begun(dir)? };
+        let mut done = Repair { copied: 0, shredded: self.shred_begun("")? };
+        dirs.iter().try_for_each(|dir| self.repair_dir(dir, &mut done))?;
+        Ok(done)
+    }
+
+    fn repair_dir(&self, dir: &str, done: &mut Repair) -> Result<(), KeyFault> {
+        done.shredded += self.shred_begun(dir)?;
         for (slot, generation) in self.newest(dir)? {
             done.copied += self.copy_where_missing(&slot, generation)?;
             done.shredded += self.shred_below(&slot, generation)?;
         }
-        for name in self.dirs(dir)? {
-            let below = self.repair(&if dir.is_empty() { name } else { format!("{dir}/{name}") })?;
-            done.copied += below.copied;
-            done.shredded += below.shredded;
-        }
-        Ok(done)
+        self.dirs(dir)?.iter().try_for_each(|name| self.repair_dir(&format!("{dir}/{name}"), done))
     }
 
     /// Shreds what was being written in a folder, in all places. For who holds the lock: nobody writes then.
@@ -272,7 +300,7 @@ impl Mirror {
         for place in &self.places {
             let path = place.join(dir);
             let names = self.disk.list(&path).map_err(KeyFault::io("listing", &path))?;
-            for name in names.into_iter().filter(|name| name.starts_with('.') && name.ends_with(".new")) {
+            for name in names.into_iter().filter(|name| is_begun(dir, name)) {
                 if self.disk.is_dir(&path.join(&name)) {
                     self.shred_dir(place, &if dir.is_empty() { name } else { format!("{dir}/{name}") })?;
                 } else {
@@ -383,12 +411,26 @@ impl Mirror {
     }
 }
 
+/// Whether a name is of something that was being written. At the top there are names of others too.
+fn is_begun(dir: &str, name: &str) -> bool {
+    let Some(name) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".new")) else { return false };
+    !dir.is_empty()
+        || name == BEGUN
+        || name.strip_prefix(ROOT_DIR).is_some_and(|number| number.parse::<u64>().is_ok())
+}
+
 /// As far as that can be told without a key: a header, a nonce and a chunk.
 fn looks_whole(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     Header::read(&mut rest).is_ok() && rest.len() >= NONCE_AND_TAG_BYTES
 }
 
+/// What was begun to be destroyed, in the first place.
+pub(super) const BEGUN: &str = "destroy.begun";
+/// Before the number of a root key, of whose folder it is the name.
+pub(super) const ROOT_DIR: &str = "root-";
+/// Whose keys a place has.
+pub(super) const MARK: &str = "vault.id";
 /// What may be in a key place; everything else is left alone.
 const EXTENSIONS: &[&str] = &["age", "pub", "destroyed", "json"];
 const NONCE_AND_TAG_BYTES: usize = 32;

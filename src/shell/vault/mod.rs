@@ -31,6 +31,7 @@ pub mod restore_test;
 pub mod rewrap;
 pub mod rotation;
 pub mod scrub;
+mod turns;
 pub mod unlocking;
 
 pub use crate::shell::vault::mirror::Repair;

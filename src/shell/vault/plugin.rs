@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use age::Identity as _;
 use age_core::format::{FileKey, Stanza};
@@ -31,7 +31,7 @@ use crate::shell::vault::unlocking;
 pub const PROGRAM: &str = "age-plugin-sejf";
 
 /// The identity that leads `age` to the vault in `home`.
-pub fn identity(home: &std::path::Path) -> String {
+pub fn identity(home: &Path) -> String {
     let path = home.as_os_str().as_encoded_bytes();
     bech32::encode("age-plugin-sejf-", path.to_base32(), bech32::Variant::Bech32)
         .expect("our prefix is valid")
@@ -80,29 +80,41 @@ impl IdentityPluginV1 for Plugin {
         let mut keys = HashMap::new();
         let mut open = Open::default();
         for (file, stanzas) in files.iter().enumerate() {
-            for (nth, stanza) in stanzas.iter().enumerate().filter(|(_, stanza)| stanza.tag == envelope::TAG)
-            {
-                let fault =
-                    |message: String| vec![Error::Stanza { file_index: file, stanza_index: nth, message }];
-                let Some(id) = stanza.args.first().and_then(|id| id.parse().ok()) else {
-                    keys.insert(file, Err(fault("the stanza names no recording".into())));
-                    continue;
-                };
-                for (index, home) in &self.homes {
-                    let unwrapped = open.unwrap(home, &id, stanza, &mut callbacks)?;
-                    let unwrapped = unwrapped.map_err(|message| match message {
-                        Refused::Vault(message) => vec![Error::Identity { index: *index, message }],
-                        Refused::File(message) => fault(message),
-                    });
-                    let is_open = unwrapped.is_ok();
-                    keys.insert(file, unwrapped);
-                    if is_open {
-                        break;
-                    }
+            let unwrapped = self.unwrap_file(file, stanzas, &mut |home, id, stanza| {
+                open.unwrap(home, id, stanza, &mut callbacks)
+            })?;
+            keys.extend(unwrapped.map(|unwrapped| (file, unwrapped)));
+        }
+        Ok(keys)
+    }
+}
+
+type Unwrapped = Result<FileKey, Refused>;
+
+impl Plugin {
+    /// The file's key, from the first of its stanzas and vaults that gives it; nothing where none is for us.
+    fn unwrap_file(
+        &self,
+        file: usize,
+        stanzas: &[Stanza],
+        unwrap: &mut dyn FnMut(&Path, &RecordingId, &Stanza) -> io::Result<Unwrapped>,
+    ) -> io::Result<Option<Result<FileKey, Vec<Error>>>> {
+        let mut faults = Vec::new();
+        for (nth, stanza) in stanzas.iter().enumerate().filter(|(_, stanza)| stanza.tag == envelope::TAG) {
+            let fault = |message: String| Error::Stanza { file_index: file, stanza_index: nth, message };
+            let Some(id) = stanza.args.first().and_then(|id| id.parse().ok()) else {
+                faults.push(fault("the stanza names no recording".into()));
+                continue;
+            };
+            for (index, home) in &self.homes {
+                match unwrap(home, &id, stanza)? {
+                    Ok(key) => return Ok(Some(Ok(key))),
+                    Err(Refused::Vault(message)) => faults.push(Error::Identity { index: *index, message }),
+                    Err(Refused::File(message)) => faults.push(fault(message)),
                 }
             }
         }
-        Ok(keys)
+        Ok((!faults.is_empty()).then_some(Err(faults)))
     }
 }
 
@@ -118,16 +130,16 @@ enum Refused {
 impl Open {
     fn unwrap(
         &mut self,
-        home: &PathBuf,
+        home: &Path,
         id: &RecordingId,
         stanza: &Stanza,
         callbacks: &mut impl Callbacks<Error>,
-    ) -> io::Result<Result<FileKey, Refused>> {
+    ) -> io::Result<Unwrapped> {
         let place = match self.0.iter().position(|(known, ..)| known == home) {
             Some(place) => place,
             None => match unlock(home, callbacks)? {
                 Ok((vault, ring)) => {
-                    self.0.push((home.clone(), vault, ring));
+                    self.0.push((home.to_path_buf(), vault, ring));
                     self.0.len() - 1
                 }
                 Err(fault) => return Ok(Err(Refused::Vault(fault))),
@@ -152,7 +164,7 @@ impl Open {
 
 /// Asks for the custodians' keys, and unlocks.
 fn unlock(
-    home: &std::path::Path,
+    home: &Path,
     callbacks: &mut impl Callbacks<Error>,
 ) -> io::Result<Result<(Vault, KeyRing), String>> {
     let vault = match Vault::open(home) {
@@ -207,8 +219,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_opens_a_file_is_not_undone_by_what_comes_after() {
+        let plugin = Plugin { homes: vec![(0, "/one".into()), (1, "/two".into())] };
+        let id = RecordingId::from_bytes([7; 16]).to_string();
+        let stanza = |args: &[&str]| Stanza {
+            tag: envelope::TAG.into(),
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            body: Vec::new(),
+        };
+        let other = Stanza { tag: "X25519".into(), ..stanza(&[]) };
+        let mut asked = Vec::new();
+        let mut unwrap = |stanzas: &[Stanza], opens: &str| {
+            let unwrapped = plugin.unwrap_file(0, stanzas, &mut |home, _, _| {
+                asked.push(home.to_path_buf());
+                let is_it = home == Path::new(opens);
+                Ok(if is_it { Ok(FileKey::new(Box::new([7; 16]))) } else { Err(Refused::Vault("no".into())) })
+            });
+            let unwrapped = unwrapped.unwrap().map(|key| key.map(drop).map_err(|faults| faults.len()));
+            (unwrapped, std::mem::take(&mut asked).len())
+        };
+        let ours = stanza(&[&id, "salt"]);
+        // The malformed one comes before, after, and alone.
+        assert_eq!(unwrap(&[ours.clone(), stanza(&["?"]), ours.clone()], "/one"), (Some(Ok(())), 1));
+        assert_eq!(unwrap(&[stanza(&["?"]), other.clone(), ours.clone()], "/two"), (Some(Ok(())), 2));
+        assert_eq!(unwrap(&[stanza(&["?"]), ours], "/none"), (Some(Err(3)), 2));
+        assert_eq!(unwrap(&[other], "/one"), (None, 0));
+    }
+
+    #[test]
     fn the_identity_is_the_path_of_the_vault() {
-        let text = identity(std::path::Path::new("/var/lib/sejf/vault"));
+        let text = identity(Path::new("/var/lib/sejf/vault"));
         assert!(text.starts_with("AGE-PLUGIN-SEJF-1"), "{text}");
         let parsed: age::plugin::Identity = text.parse().unwrap();
         assert_eq!(parsed.plugin(), "sejf");

@@ -76,7 +76,7 @@ impl KeyRing {
 
     fn check_groups(&self, epoch: &Epoch, keys: &EpochKeys, checked: &mut Checked) -> Result<(), KeyFault> {
         self.refresh(epoch)?;
-        for number in self.group_numbers(epoch) {
+        for number in self.group_numbers(epoch)? {
             let slot = group_slot(epoch, number);
             let Some(generation) = self.store.mirror.generation(&slot)? else { continue };
             let group = self.check_file(&slot, generation, checked, |bytes| keys.open_group(bytes))?;

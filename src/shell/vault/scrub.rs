@@ -1,5 +1,8 @@
 //! Every byte of every copy, read within a period, without keys; what is wrong is mended from a good copy.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::archive::access::{Action, Actor, Request};
@@ -7,7 +10,7 @@ use crate::archive::entry::{Outcome, Resource};
 use crate::archive::record::{Record, RecordingId};
 use crate::base::time::Stamp;
 use crate::shell::clock;
-use crate::shell::vault::copies::{Copier, CopyFault, Report};
+use crate::shell::vault::copies::{Copier, CopyFault, REWRAPPED, Report};
 use crate::shell::vault::place::{Found, Pace, Place};
 
 /// What was read and found.
@@ -21,10 +24,21 @@ pub struct Scrubbed {
     pub wrong: Vec<Finding>,
     /// How many of these there were.
     pub wrong_count: u64,
-    /// Places that could not be read, with why: their copies are as they were last seen.
+    /// Copies and places that could not be read, with why: they are as they were last seen. The first few.
     pub unread: Vec<String>,
+    /// How many of these there were.
+    pub unread_count: u64,
     /// What came of the mending.
     pub mending: Report,
+}
+
+impl Scrubbed {
+    fn unread(&mut self, what: String) {
+        self.unread_count += 1;
+        if self.unread.len() < FINDINGS_MAX {
+            self.unread.push(what);
+        }
+    }
 }
 
 /// A copy that is not what it should be.
@@ -53,7 +67,7 @@ pub async fn scrub(
         scrub_place(copier, &**place, before, pace, is_over, &mut scrubbed).await?;
     }
     for (name, error) in &copier.absent {
-        scrubbed.unread.push(format!("`{name}`: {error}"));
+        scrubbed.unread(format!("`{name}`: {error}"));
     }
     let actor = Actor::vault();
     let (action, resource, now) = (Action::Copy, Resource::Vault, clock::now());
@@ -71,18 +85,25 @@ async fn scrub_place(
     is_over: &(dyn Fn() -> bool + Sync),
     scrubbed: &mut Scrubbed,
 ) -> Result<(), CopyFault> {
+    let (mut after, mut away, mut cleared) = (None, Away::default(), BTreeSet::new());
     loop {
-        let ids = copier.catalog.copies_to_read(place.name(), before, BATCH).await?;
+        let due = copier.catalog.copies_to_read(place.name(), before, after, BATCH).await?;
+        // What stays unread is not asked for again by this run.
+        after = due.last().copied();
+        let ids: Vec<RecordingId> = due.into_iter().map(|(_, id)| id).collect();
         let mut wrong = Vec::new();
         for record in copier.catalog.get_all(&ids).await? {
             if is_over() {
                 break;
             }
+            clear_up(place, &record, &mut cleared).await;
             match read_copy(copier, &record, place, before, pace, scrubbed).await? {
-                Read::Good | Read::Changed => {}
-                // Not a word on its copies: it will be asked again.
-                Read::Unread => return Ok(()),
+                Read::Good | Read::Changed => away.in_a_row = 0,
+                // Not a word on this copy: the next run asks for it again.
+                Read::Unread if away.is_so(place).await => return Ok(()),
+                Read::Unread => {}
                 Read::Wrong => {
+                    away.in_a_row = 0;
                     // What it is to be mended from is looked at first.
                     read_others(copier, &record, place, before, pace, scrubbed).await?;
                     wrong.push(record.id);
@@ -92,9 +113,38 @@ async fn scrub_place(
         if !wrong.is_empty() {
             scrubbed.mending.add(copier.settle(&wrong, is_over).await?);
         }
-        if ids.is_empty() || is_over() {
+        if after.is_none() || is_over() {
             return Ok(());
         }
+    }
+}
+
+/// Tells a place that cannot be asked from a few objects that it cannot give.
+#[derive(Default)]
+struct Away {
+    in_a_row: u32,
+    in_all: u32,
+}
+
+impl Away {
+    /// Of one more that was not read: whether the others are not worth trying.
+    async fn is_so(&mut self, place: &dyn Place) -> bool {
+        self.in_a_row += 1;
+        self.in_all += 1;
+        self.in_all >= UNREAD_MAX
+            || (self.in_a_row % UNREAD_IN_A_ROW == 0 && place.list("", None, 1).await.is_err())
+    }
+}
+
+/// Removes what puts that were cut off have left beside a recording; in each folder once.
+async fn clear_up(place: &dyn Place, record: &Record, cleared: &mut BTreeSet<String>) {
+    let slip = record.slip_object();
+    let folder = slip.rsplit_once('/').map_or("", |(folder, _)| folder);
+    if !folder.is_empty()
+        && cleared.insert(folder.into())
+        && let Err(error) = place.clear_up(folder, clock::now().before(CUT_OFF)).await
+    {
+        tracing::warn!(%error, "what puts that were cut off have left is not removed");
     }
 }
 
@@ -132,10 +182,14 @@ async fn read_copy(
     pace: Pace,
     scrubbed: &mut Scrubbed,
 ) -> Result<Read, CopyFault> {
+    let Some(_turn) = copier.turn().await? else {
+        scrubbed.unread(format!("`{}`: {}: {REWRAPPED}", place.name(), record.id));
+        return Ok(Read::Changed);
+    };
     let found = match copier.look(record, place, pace).await {
         Ok(found) => found,
         Err(error) => {
-            scrubbed.unread.push(format!("`{}`: {error}", place.name()));
+            scrubbed.unread(format!("`{}`: {}: {error}", place.name(), record.id));
             return Ok(Read::Unread);
         }
     };
@@ -160,3 +214,9 @@ async fn read_copy(
 
 const BATCH: u32 = 64;
 const FINDINGS_MAX: usize = 100;
+/// A put takes less.
+const CUT_OFF: Duration = Duration::from_secs(24 * 3_600);
+/// After so many, a place is asked whether it is there at all.
+const UNREAD_IN_A_ROW: u32 = 3;
+/// After so many it is of no use, whatever it says.
+const UNREAD_MAX: u32 = 200;

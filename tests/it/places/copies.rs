@@ -280,6 +280,35 @@ fn copies_are_made_once_and_read_back() {
     });
 }
 
+/// Else a copy with the header of before could be put beside the new one.
+#[test]
+fn nothing_is_copied_while_headers_are_being_replaced() {
+    use rustix::fs::{FlockOperation, flock};
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(1).await;
+        let rewrapping = fs::File::create(archive.vault.home.join("copying.turn")).unwrap();
+        flock(&rewrapping, FlockOperation::LockExclusive).unwrap();
+        let second = archive.dir.path().join("second");
+        let objects = || {
+            fs::read_dir(&second).unwrap().filter(|entry| {
+                entry.as_ref().is_ok_and(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+            })
+        };
+        let rewrapped = async {
+            // Long enough for what would not wait.
+            for _ in 0..50 {
+                assert_eq!(objects().count(), 0);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            flock(&rewrapping, FlockOperation::Unlock).unwrap();
+        };
+        let (report, ()) = tokio::join!(archive.run(), rewrapped);
+        assert_eq!((report.made, report.met), (2, 1));
+        archive.assert_whole(ALL).await;
+    });
+}
+
 #[test]
 fn what_we_cannot_do_is_said_and_not_tried_for_ever() {
     let mut archive = Archive::new("copies = { total = 3, sites = 2, offline = 1 }", "");
@@ -309,11 +338,59 @@ fn what_we_cannot_do_is_said_and_not_tried_for_ever() {
             entry,
         };
         let catalog = archive.catalog().await;
-        catalog.add_medium(&medium, &moved("written", 7)).await.unwrap();
+        catalog.add_medium(&medium, &archive.records, &moved("written", 7)).await.unwrap();
         assert_eq!(archive.run().await, Report { recordings: 2, met: 2, ..Report::default() });
         // It is found damaged there.
         catalog.move_medium("SEJF-1", &moved("damaged", 8)).await.unwrap();
         assert_eq!(archive.run().await, Report { recordings: 2, short: 2, ..Report::default() });
+        catalog.close().await;
+    });
+}
+
+/// A medium that is found damaged while recordings are looked at is not overlooked.
+#[test]
+fn what_comes_while_somebody_looks_is_looked_at() {
+    let mut archive = Archive::new("copies = { total = 2, sites = 1, offline = 1 }", "");
+    wait(async {
+        archive.take_in(2).await;
+        let medium = Medium {
+            schema: 1,
+            id: "SEJF-1".into(),
+            label: "calls".into(),
+            vault: archive.vault.key.to_string(),
+            written: now(),
+            recordings: archive.records.iter().map(|record| record.id).collect(),
+        };
+        let moved = |what: &str, entry| Move {
+            at: now(),
+            what: what.into(),
+            who: "local:ewa".into(),
+            seal: "17".into(),
+            place: "safe".into(),
+            reason: String::new(),
+            entry,
+        };
+        let catalog = archive.catalog().await;
+        catalog.add_medium(&medium, &archive.records, &moved("written", 7)).await.unwrap();
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        let is_over = || {
+            // Between two recordings.
+            if looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
+                let damaged = || {
+                    wait(async {
+                        let catalog = archive.catalog().await;
+                        assert!(catalog.move_medium("SEJF-1", &moved("damaged", 8)).await.unwrap());
+                        catalog.close().await;
+                    });
+                };
+                std::thread::scope(|scope| scope.spawn(damaged).join().unwrap());
+            }
+            false
+        };
+        let report = archive.with(async |copier| copier.run(&is_over).await.unwrap()).await;
+        assert_eq!(report.met, 2, "as it was when they were looked at");
+        assert_eq!(archive.standing().await, [(Standing::Due, 2)]);
+        assert_eq!(archive.run().await, Report { recordings: 2, made: 2, short: 2, ..Report::default() });
         catalog.close().await;
     });
 }
@@ -378,14 +455,39 @@ fn a_place_that_fails_or_lies_gets_its_copies_later() {
             assert_eq!((report.recordings, report.met, report.failed), (2, 2, 0), "{lie:?}: {report:?}");
         }
         archive.assert_whole(ALL).await;
-        // A disk that is not mounted.
-        fs::rename(archive.dir.path().join("second"), archive.dir.path().join("away")).unwrap();
-        archive.take_in(1).await;
-        let report = archive.run().await;
-        assert_eq!((report.made, report.short), (1, 1));
-        fs::rename(archive.dir.path().join("away"), archive.dir.path().join("second")).unwrap();
+        // A disk that is not mounted: nothing is put beneath, and nothing is taken for lost.
+        let [second, away] = ["second", "away"].map(|name| archive.dir.path().join(name));
+        fs::rename(&second, &away).unwrap();
+        for is_mount_point in [false, true] {
+            if is_mount_point {
+                fs::create_dir(&second).unwrap();
+            }
+            archive.take_in(1).await;
+            let report = archive.run().await;
+            assert_eq!((report.made, report.short), (1, 1));
+            let later = now().after(Duration::from_secs(9));
+            let scrubbed =
+                archive.with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap());
+            let scrubbed = scrubbed.await;
+            assert_eq!((scrubbed.wrong_count, scrubbed.unread_count), (0, 1), "{scrubbed:?}");
+            assert!(
+                archive.vault.places().is_err(),
+                "whoever changes all copies takes it for one that is there"
+            );
+        }
+        assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
+        fs::remove_dir(&second).unwrap();
+        fs::rename(&away, &second).unwrap();
         archive.with(async |copier| copier.look_at_all(false).await.unwrap()).await;
-        assert_eq!(archive.run().await.made, 1);
+        assert_eq!(archive.run().await.made, 2);
+        archive.assert_whole(ALL).await;
+        // One that was lost, and its successor.
+        fs::remove_dir_all(&second).unwrap();
+        fs::create_dir(&second).unwrap();
+        let home = text(&archive.vault.home).to_owned();
+        assert_eq!(sejf(&["place", "list", &home]).status.code(), Some(1));
+        assert_success(&sejf(&["place", "begin", &home, "second"]));
+        assert_eq!(sejf(&["scrub", &home, "--days", "0"]).status.code(), Some(1), "all of it was missing");
         archive.assert_whole(ALL).await;
     });
 }
@@ -434,6 +536,72 @@ fn a_scrub_finds_and_mends_a_hundred_corruptions() {
         let again =
             archive.with(async |copier| scrub(copier, earlier, Pace::default(), &|| false).await.unwrap());
         assert_eq!(again.await.copies, 0);
+    });
+}
+
+/// A kill leaves what was being written: it goes, and what somebody writes now stays.
+#[test]
+fn what_was_cut_off_is_cleared_up() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(1).await;
+        archive.run().await;
+        let copying = archive.vault.home.join("copying");
+        assert_eq!(fs::read_dir(&copying).unwrap().count(), 0);
+        fs::write(copying.join("1-0.copying"), "of one that died").unwrap();
+        let object = archive.dir.path().join("second").join(archive.records[0].slip_object());
+        let [old, new] = [".1-0.tmp", ".2-0.tmp"].map(|name| object.with_file_name(name));
+        fs::write(&old, "half").unwrap();
+        fs::write(&new, "half").unwrap();
+        let days = Duration::from_secs(2 * 86_400);
+        fs::File::open(&old).unwrap().set_modified(std::time::SystemTime::now() - days).unwrap();
+        let later = now().after(Duration::from_secs(9));
+        archive
+            .with(async |copier| {
+                assert_eq!(fs::read_dir(&copying).unwrap().count(), 1, "its own");
+                // Another one beside it has its own too, and removes nobody's.
+                let catalog = archive.catalog().await;
+                let other = Copier::open_with(&archive.vault, &catalog, patient()).await.unwrap();
+                assert_eq!(fs::read_dir(&copying).unwrap().count(), 2);
+                drop(other);
+                scrub(copier, later, Pace::default(), &|| false).await.unwrap()
+            })
+            .await;
+        assert_eq!(fs::read_dir(&copying).unwrap().count(), 0);
+        assert!(!old.exists() && new.exists());
+    });
+}
+
+/// Else what it lies before would never be read again.
+#[test]
+fn one_object_that_a_place_cannot_give_does_not_end_a_scrub() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(5).await;
+        archive.run().await;
+        // All are as old, and the newest of what is read together comes first.
+        archive.store.refuse(&objects(&archive.records[4])[0].name);
+        archive.damage("store", &objects(&archive.records[0])[0].name, 0);
+        let scrub = async || {
+            let later = now().after(Duration::from_secs(9));
+            archive.with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap()).await
+        };
+        let scrubbed = scrub().await;
+        assert_eq!(
+            (scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count),
+            (14, 1, 1),
+            "{scrubbed:?}"
+        );
+        assert!(scrubbed.unread[0].contains(&archive.records[4].id.to_string()), "{scrubbed:?}");
+        assert_eq!(scrubbed.mending.mended, 1);
+        archive.store.tell(Lie::Storm);
+        // A few are tried before it is given up; the other places are read.
+        let scrubbed = scrub().await;
+        assert_eq!(
+            (scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count),
+            (10, 0, 3),
+            "{scrubbed:?}"
+        );
     });
 }
 

@@ -94,7 +94,7 @@ fn old_versions_are_not_taken_for_new_ones() {
         wait(async {
             place.put_new("a.hdr", bytes("first"), false).await.unwrap();
             store.tell(lie);
-            let put = place.replace("a.hdr", Bytes::from_static(b"other")).await;
+            let put = place.mend("a.hdr", bytes("other")).await;
             assert_eq!(put.is_ok(), is_put, "{lie:?}: {put:?}");
             let found = check(&*place, "a.hdr", 5, Digest::of(b"other"), Pace::default()).await.unwrap();
             assert!(matches!(found, Found::Wrong(_)), "{lie:?}: {found:?}");
@@ -174,4 +174,14 @@ fn canaries_do_not_pile_up_where_they_are_not_locked_any_more() {
         assert!(matches!(wait(place.worm_test(now())).unwrap(), Worm::Failed(_)));
     }
     assert!(store.keys().len() <= 1, "{:?}", store.keys());
+    // What only begins like them is not ours to remove.
+    let theirs = ["canary-songs", "canary/notes", "canary"];
+    wait(async {
+        for name in theirs {
+            place.put_new(name, bytes("theirs"), false).await.unwrap();
+        }
+        place.worm_test(now()).await.unwrap();
+    });
+    let keys = store.keys();
+    assert!(theirs.iter().all(|name| keys.contains(&format!("sejf/{name}"))), "{keys:?}");
 }

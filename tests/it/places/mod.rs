@@ -20,7 +20,7 @@ use sejf::shell::vault::config::PlaceConfig;
 use sejf::shell::vault::place::{Content, Found, Pace, Patience, Place, PlaceError, Removal};
 use sejf::shell::vault::place::{check, fetch, open, open_with};
 
-use crate::places::store::Store;
+use crate::places::store::{Lie, Store};
 
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -152,6 +152,32 @@ fn the_store_of_the_tests_behaves() {
     assert!(store.keys().iter().all(|key| key.starts_with("sejf/")));
 }
 
+/// Else the header under an envelope that has leaked is there for ever.
+#[test]
+fn a_header_that_is_replaced_leaves_no_version_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::start();
+    let place = open_with(&s3(dir.path(), &store.endpoint, "bucket", ""), patient()).unwrap();
+    wait(async {
+        place.put_new("a.hdr", bytes("old"), false).await.unwrap();
+        // One with a longer name is another.
+        place.put_new("a.hdr.other", bytes("other"), false).await.unwrap();
+        place.mend("a.hdr", bytes("mended")).await.unwrap();
+        assert_eq!(store.versions_of("sejf/a.hdr"), 2);
+        place.replace("a.hdr", Bytes::from_static(b"new")).await.unwrap();
+        assert_eq!((store.versions_of("sejf/a.hdr"), store.versions_of("sejf/a.hdr.other")), (1, 1));
+        assert_eq!(&place.get("a.hdr", None).await.unwrap().unwrap()[..], b"new");
+        store.lock_all("sejf/a.hdr");
+        let kept = place.replace("a.hdr", Bytes::from_static(b"newer")).await;
+        assert!(matches!(&kept, Err(PlaceError::Io { .. })), "{kept:?}");
+        assert!(kept.unwrap_err().to_string().contains("locked"));
+        store.tell(Lie::DeleteDoesNothing);
+        assert!(place.replace("a.hdr.other", Bytes::from_static(b"newer")).await.is_err());
+        store.tell(Lie::WormKeepsNoVersions);
+        place.replace("b.hdr", Bytes::from_static(b"h")).await.unwrap();
+    });
+}
+
 #[test]
 fn a_real_s3_behaves_with_versions_and_without() {
     let Some(endpoint) = real("SEJF_TEST_S3", "tests/s3.sh") else { return };
@@ -171,6 +197,10 @@ fn a_real_s3_with_object_lock_passes_the_worm_test_and_one_without_does_not() {
     wait(async {
         let place = open(&s3(dir.path(), &endpoint, &locking, "object_lock = true")).unwrap();
         assert!(place.locks());
+        for header in [&b"old"[..], b"new"] {
+            place.replace("a.hdr", Bytes::copy_from_slice(header)).await.unwrap();
+        }
+        assert_eq!(&place.get("a.hdr", None).await.unwrap().unwrap()[..], b"new");
         for _ in 0..2 {
             assert_eq!(place.worm_test(now()).await.unwrap(), Worm::Passed);
         }

@@ -83,6 +83,8 @@ struct Inner {
     requests: u64,
     lie: Option<Lie>,
     storms: u32,
+    /// An object that it cannot give.
+    refused: Option<String>,
 }
 
 /// A store that listens on loopback until it is dropped with the process.
@@ -133,6 +135,23 @@ impl Store {
     /// Loses an object with all its versions.
     pub(super) fn lose(&self, key: &str) {
         self.lock().objects.remove(key).unwrap();
+    }
+
+    /// Has one object that it cannot give, whoever asks.
+    pub(super) fn refuse(&self, key: &str) {
+        self.lock().refused = Some(key.into());
+    }
+
+    /// How many versions of an object it keeps, markers too.
+    pub(super) fn versions_of(&self, key: &str) -> usize {
+        self.lock().objects.get(key).map_or(0, Vec::len)
+    }
+
+    /// Locks what there is of an object, as a bucket's own rule does.
+    pub(super) fn lock_all(&self, key: &str) {
+        for kept in self.lock().objects.get_mut(key).unwrap() {
+            kept.lock = Some(("COMPLIANCE".into(), "2099-01-01T00:00:00Z".into()));
+        }
     }
 
     pub(super) fn keys(&self) -> Vec<String> {
@@ -466,6 +485,9 @@ async fn answer(State(store): State<Store>, request: Request) -> Response<Body> 
             return refuse(503, "SlowDown");
         }
         _ => {}
+    }
+    if head.method == Method::GET && inner.refused.as_ref() == Some(&key) {
+        return refuse(500, "InternalError");
     }
     let is_part = query.contains_key("uploads") || query.contains_key("uploadId");
     match head.method {

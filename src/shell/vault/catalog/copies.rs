@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 
 use crate::archive::copies::{CopyFacts, CopyState, PlaceFacts, Worm};
 use crate::archive::record::RecordingId;
@@ -135,11 +135,12 @@ impl Catalog {
     }
 
     /// Writes down what was found in places that are known; all or nothing. How the recordings stand is due to be
-    /// looked at where it may have changed.
-    pub async fn set_copies(&self, seen: &[Seen]) -> Result<(), CatalogError> {
+    /// looked at where it may have changed: of how many copies that was.
+    pub async fn set_copies(&self, seen: &[Seen]) -> Result<u64, CatalogError> {
         let doing = "writing down copies";
         let fault = self.fault(doing);
         let mut transaction = self.begin(doing).await?;
+        let mut changed = 0;
         for seen in seen {
             let id = seen.id.as_bytes().to_vec();
             let known = sqlx::query(
@@ -164,14 +165,31 @@ impl Catalog {
             .await
             .map_err(fault.clone())?;
             if known.as_deref() != Some(seen.state.as_str()) {
-                sqlx::query("UPDATE recordings SET copies = 'due' WHERE id = $1")
-                    .bind(id)
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(fault.clone())?;
+                changed += 1;
+                due(&mut transaction, &seen.id).await.map_err(fault.clone())?;
             }
         }
-        self.commit(doing, transaction).await
+        self.commit(doing, transaction).await?;
+        Ok(changed)
+    }
+
+    /// How often something of these has changed: to be asked before one looks, for [`Catalog::set_standing`].
+    pub async fn changes(&self, ids: &[RecordingId]) -> Result<BTreeMap<RecordingId, u64>, CatalogError> {
+        let fault = self.fault("asking what has changed");
+        let mut changes = BTreeMap::new();
+        for ids in ids.chunks(ROWS_MAX) {
+            let sql = format!(
+                "SELECT id, copies_changes FROM recordings WHERE id IN ({})",
+                placeholders(ids.len(), 1)
+            );
+            let query = ids.iter().fold(statement(sql), |query, id| query.bind(id.as_bytes().to_vec()));
+            for row in query.fetch_all(self.pool()).await.map_err(fault.clone())? {
+                let read = || Ok((id_at(&row, 0)?, number_at(&row, 1)?));
+                let (id, count) = read().map_err(fault.clone())?;
+                changes.insert(id, count);
+            }
+        }
+        Ok(changes)
     }
 
     /// Forgets all copies in a place: of a medium that was destroyed, or a place that is no more.
@@ -180,7 +198,7 @@ impl Catalog {
         let fault = self.fault(doing);
         let mut transaction = self.begin(doing).await?;
         for sql in [
-            "UPDATE recordings SET copies = 'due' WHERE id IN
+            "UPDATE recordings SET copies = 'due', copies_changes = copies_changes + 1 WHERE id IN
              (SELECT c.id FROM copies c JOIN places p ON p.no = c.place WHERE p.name = $1)",
             "DELETE FROM copies WHERE place = (SELECT no FROM places WHERE name = $1)",
             "DELETE FROM places WHERE name = $1",
@@ -241,24 +259,27 @@ impl Catalog {
     /// Has all recordings looked at again: when places or classes were changed. Which have all they need is looked
     /// at too where `also_met`.
     pub async fn copies_all_due(&self, also_met: bool) -> Result<(), CatalogError> {
+        // Those that are due already are being looked at, perhaps, as things were.
         let sql = if also_met {
-            "UPDATE recordings SET copies = 'due' WHERE copies <> 'due'"
+            "UPDATE recordings SET copies = 'due', copies_changes = copies_changes + 1"
         } else {
-            "UPDATE recordings SET copies = 'due' WHERE copies = 'short'"
+            "UPDATE recordings SET copies = 'due', copies_changes = copies_changes + 1 WHERE copies <> 'met'"
         };
         sqlx::query(sql).execute(self.pool()).await.map_err(self.fault("having copies looked at"))?;
         Ok(())
     }
 
-    /// Says how recordings stand, after a look at them.
-    pub async fn set_standing(&self, standing: &[(RecordingId, Standing)]) -> Result<(), CatalogError> {
+    /// Says how recordings stand, after a look at them, and how often something of them had changed before it: what
+    /// has changed since is due.
+    pub async fn set_standing(&self, standing: &[(RecordingId, Standing, u64)]) -> Result<(), CatalogError> {
         let doing = "writing down how recordings stand";
         let fault = self.fault(doing);
         let mut transaction = self.begin(doing).await?;
-        for (id, standing) in standing {
-            sqlx::query("UPDATE recordings SET copies = $1 WHERE id = $2")
+        for (id, standing, changes) in standing {
+            sqlx::query("UPDATE recordings SET copies = $1 WHERE id = $2 AND copies_changes = $3")
                 .bind(standing.as_str().to_owned())
                 .bind(id.as_bytes().to_vec())
+                .bind(signed(*changes))
                 .execute(&mut *transaction)
                 .await
                 .map_err(fault.clone())?;
@@ -283,22 +304,31 @@ impl Catalog {
         Ok(met)
     }
 
-    /// Copies in a place that were not read since `before`, the longest ago first.
+    /// Copies in a place that were not read since `before`, the longest ago first; those after `after`, where that
+    /// is said.
     pub async fn copies_to_read(
         &self,
         place: &str,
         before: Stamp,
+        after: Option<(Stamp, RecordingId)>,
         limit: u32,
-    ) -> Result<Vec<RecordingId>, CatalogError> {
+    ) -> Result<Vec<(Stamp, RecordingId)>, CatalogError> {
         let fault = self.fault("listing copies to read");
+        let (checked, id) = after.unwrap_or((Stamp::ZERO, RecordingId::from_bytes([0; 16])));
         let sql = format!(
-            "SELECT c.id FROM copies c JOIN recordings r ON r.id = c.id
-             WHERE c.place = (SELECT no FROM places WHERE name = $1) AND c.checked_ns < $2 AND r.phase = 'archived'
+            "SELECT c.checked_ns, c.id FROM copies c JOIN recordings r ON r.id = c.id
+             WHERE c.place = (SELECT no FROM places WHERE name = $1) AND c.checked_ns < $2
+             AND (c.checked_ns, c.id) > ($3, $4) AND r.phase = 'archived'
              ORDER BY c.checked_ns, c.id LIMIT {limit}"
         );
-        let query = statement(sql).bind(place.to_owned()).bind(signed(before.as_unix_nanos()));
+        let query = statement(sql)
+            .bind(place.to_owned())
+            .bind(signed(before.as_unix_nanos()))
+            .bind(signed(checked.as_unix_nanos()))
+            .bind(id.as_bytes().to_vec());
         let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
-        rows.iter().map(|row| id_at(row, 0)).collect::<Result<_, _>>().map_err(fault)
+        let read = |row: &AnyRow| Ok((Stamp::from_unix_nanos(number_at(row, 0)?), id_at(row, 1)?));
+        rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
     }
 
     /// Good copies in a place, from an id on, and from the first on where there are too few after it: for samples.
@@ -383,7 +413,22 @@ impl Catalog {
     }
 }
 
+/// Has a recording's copies looked at.
+pub(super) async fn due(connection: &mut AnyConnection, id: &RecordingId) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE recordings SET copies = 'due', copies_changes = copies_changes + 1 WHERE id = $1")
+        .bind(id.as_bytes().to_vec())
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
 const ROWS_MAX: usize = 256;
+
+/// What comes while somebody looks must not be lost.
+pub(super) const CHANGES: Migration = Migration {
+    name: "copies 2",
+    sql: &["ALTER TABLE recordings ADD COLUMN copies_changes BIGINT NOT NULL DEFAULT 0"],
+};
 
 /// How a recording stands is with the recording: what is due is found without going through all of them.
 pub(super) const TABLES: Migration = Migration {

@@ -8,18 +8,18 @@ use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 
 impl IndexKeys for KeyRing {
-    fn index_key(&self, epoch: &Epoch) -> Result<Option<IndexKey>, KeysFault> {
+    fn index_keys(&self, epoch: &Epoch) -> Result<Vec<IndexKey>, KeysFault> {
         match self.known_epoch(epoch) {
-            Ok(keys) => Ok(keys.map(|keys| IndexKey::new(&keys.index_key))),
-            Err(KeyFault::Destroyed(_)) => Ok(None),
+            Ok(keys) => Ok(keys.map(|keys| keys.index_keys().collect()).unwrap_or_default()),
+            Err(KeyFault::Destroyed(_)) => Ok(Vec::new()),
             Err(fault) => Err(fault.into()),
         }
     }
 
-    fn envelope(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeysFault> {
-        match Self::envelope(self, epoch, id) {
-            Ok(envelope) => Ok(envelope),
-            Err(KeyFault::Destroyed(_)) => Ok(None),
+    fn envelopes(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeysFault> {
+        match Self::envelopes(self, epoch, id) {
+            Ok(envelopes) => Ok(envelopes),
+            Err(KeyFault::Destroyed(_)) => Ok(Vec::new()),
             Err(fault) => Err(fault.into()),
         }
     }

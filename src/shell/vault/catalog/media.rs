@@ -2,12 +2,14 @@
 //!
 //! The vault's log has the same entries, signed; this is to look things up in.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use crate::archive::media::{Kept, Medium};
-use crate::archive::record::RecordingId;
+use crate::archive::record::{ArchivedFile, Digest, Record, RecordingId};
 use crate::base::time::Stamp;
 use crate::shell::vault::catalog::schema::Migration;
 use crate::shell::vault::catalog::{
@@ -57,7 +59,7 @@ struct Registered {
     state: String,
     seal: String,
     place: String,
-    recordings: Vec<RecordingId>,
+    recordings: Vec<OnIt>,
     moves: Vec<Move>,
 }
 
@@ -81,8 +83,14 @@ pub struct Move {
 }
 
 impl Catalog {
-    /// Adds a medium that is complete, with its first entry of custody.
-    pub async fn add_medium(&self, medium: &Medium, written: &Move) -> Result<(), CatalogError> {
+    /// Adds a medium that is complete, with its first entry of custody. `records` are its recordings as they were when
+    /// they were written.
+    pub async fn add_medium(
+        &self,
+        medium: &Medium,
+        records: &[Record],
+        written: &Move,
+    ) -> Result<(), CatalogError> {
         let doing = "registering a medium";
         let fault = self.fault(doing);
         let mut transaction = self.begin(doing).await?;
@@ -98,7 +106,10 @@ impl Catalog {
         .execute(&mut *transaction)
         .await
         .map_err(fault.clone())?;
-        insert_on_it(&mut transaction, &medium.id, &medium.recordings).await.map_err(fault.clone())?;
+        let headers: BTreeMap<_, _> =
+            records.iter().map(|record| (record.id, headers_of(&record.files))).collect();
+        let on_it = medium.recordings.iter().map(|id| (*id, headers.get(id).map(|digest| digest.0.to_vec())));
+        insert_on_it(&mut transaction, &medium.id, &on_it.collect::<Vec<_>>()).await.map_err(fault.clone())?;
         add_move(&mut transaction, &medium.id, written).await.map_err(fault)?;
         self.commit(doing, transaction).await
     }
@@ -216,7 +227,7 @@ impl Catalog {
         let sql = "SELECT label, written_ns, checked_ns, whole, state, seal, place FROM media WHERE id = $1";
         let row = sqlx::query(sql).bind(id.to_owned()).fetch_optional(self.pool()).await;
         let Some(row) = row.map_err(fault.clone())? else { return Ok(None) };
-        let on_it = sqlx::query("SELECT id FROM media_recordings WHERE medium = $1 ORDER BY id");
+        let on_it = sqlx::query("SELECT id, headers FROM media_recordings WHERE medium = $1 ORDER BY id");
         let on_it = on_it.bind(id.to_owned()).fetch_all(self.pool()).await.map_err(fault.clone())?;
         let read = || -> Result<Registered, sqlx::Error> {
             Ok(Registered {
@@ -227,7 +238,10 @@ impl Catalog {
                 state: row.try_get(4)?,
                 seal: row.try_get(5)?,
                 place: row.try_get(6)?,
-                recordings: on_it.iter().map(|row| id_at(row, 0)).collect::<Result<_, _>>()?,
+                recordings: on_it
+                    .iter()
+                    .map(|row| Ok((id_at(row, 0)?, row.try_get(1)?)))
+                    .collect::<Result<_, sqlx::Error>>()?,
                 moves: Vec::new(),
             })
         };
@@ -235,8 +249,8 @@ impl Catalog {
         Ok(Some(Registered { moves: self.medium_moves(id).await?, ..registered }))
     }
 
-    /// Offline copies of recordings: on which medium, when it was last checked, and whether it was whole then.
-    /// Media that were destroyed are none.
+    /// Offline copies of recordings: on which medium, when it was last checked, and whether it was whole then and has
+    /// the headers of now: with those of before, it opens no more. Media that were destroyed are none.
     pub async fn offline_copies(
         &self,
         ids: &[RecordingId],
@@ -245,20 +259,49 @@ impl Catalog {
         let (mut copies, media) = (Vec::new(), self.media(None).await?);
         for ids in ids.chunks(ROWS_MAX) {
             let sql = format!(
-                "SELECT id, medium FROM media_recordings WHERE id IN ({}) ORDER BY id, medium",
+                "SELECT id, medium, headers FROM media_recordings WHERE id IN ({}) ORDER BY id, medium",
                 placeholders(ids.len(), 1)
             );
             let query = ids.iter().fold(statement(sql), |query, id| query.bind(id.as_bytes().to_vec()));
-            for row in query.fetch_all(self.pool()).await.map_err(fault.clone())? {
-                let (id, name) = (id_at(&row, 0), row.try_get::<String, _>(1));
-                let (id, name) = (id.map_err(fault.clone())?, name.map_err(fault.clone())?);
-                copies
-                    .extend(media.iter().find(|medium| medium.id == name).map(|medium| (id, medium.clone())));
+            let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
+            let files = if rows.is_empty() {
+                BTreeMap::new()
+            } else {
+                self.files_of(ids).await.map_err(fault.clone())?
+            };
+            for row in rows {
+                let read = || Ok((id_at(&row, 0)?, row.try_get::<String, _>(1)?, row.try_get(2)?));
+                let (id, name, headers): (_, _, Option<Vec<u8>>) = read().map_err(fault.clone())?;
+                let Some(medium) = media.iter().find(|medium| medium.id == name) else { continue };
+                let now = files.get(&id).map(|files| headers_of(files).0.to_vec());
+                let is_whole = medium.is_whole && (headers.is_none() || headers == now);
+                copies.push((id, MediumRow { is_whole, ..medium.clone() }));
             }
         }
         Ok(copies)
     }
+
+    /// Media that have one of these recordings, but for those that were destroyed.
+    pub async fn media_with(&self, ids: &[RecordingId]) -> Result<BTreeSet<String>, CatalogError> {
+        let fault = self.fault("looking for media");
+        let mut media = BTreeSet::new();
+        for ids in ids.chunks(ROWS_MAX) {
+            let sql = format!(
+                "SELECT DISTINCT m.id FROM media_recordings o JOIN media m ON m.id = o.medium
+                 WHERE m.state <> 'destroyed' AND o.id IN ({})",
+                placeholders(ids.len(), 1)
+            );
+            let query = ids.iter().fold(statement(sql), |query, id| query.bind(id.as_bytes().to_vec()));
+            let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
+            let names: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+            media.extend(names.map_err(fault.clone())?);
+        }
+        Ok(media)
+    }
 }
+
+/// A recording on a medium, and the digest of the headers that it has there.
+type OnIt = (RecordingId, Option<Vec<u8>>);
 
 async fn insert_registered(
     connection: &mut sqlx::AnyConnection,
@@ -286,17 +329,18 @@ async fn insert_registered(
     Ok(())
 }
 
+/// Recordings on a medium, each with the digest of the headers it has there.
 async fn insert_on_it(
     connection: &mut sqlx::AnyConnection,
     medium: &str,
-    recordings: &[RecordingId],
+    recordings: &[OnIt],
 ) -> Result<(), sqlx::Error> {
-    for ids in recordings.chunks(ROWS_MAX) {
-        let sql = format!("INSERT INTO media_recordings (id, medium) VALUES {}", values(ids.len(), 2, 1));
-        let bind = |query: sqlx::query::Query<'static, sqlx::Any, _>, id: &RecordingId| {
-            query.bind(id.as_bytes().to_vec()).bind(medium.to_owned())
+    for some in recordings.chunks(ROWS_MAX) {
+        let sql = format!("INSERT INTO media_recordings (id, medium, headers) VALUES {}", values(some.len(), 3, 1));
+        let bind = |query: sqlx::query::Query<'static, sqlx::Any, _>, (id, headers): &OnIt| {
+            query.bind(id.as_bytes().to_vec()).bind(medium.to_owned()).bind(headers.clone())
         };
-        ids.iter().fold(statement(sql), bind).execute(&mut *connection).await?;
+        some.iter().fold(statement(sql), bind).execute(&mut *connection).await?;
     }
     Ok(())
 }
@@ -305,7 +349,8 @@ async fn add_move(connection: &mut sqlx::AnyConnection, id: &str, moved: &Move) 
     insert_move(connection, id, moved).await?;
     // They have an offline copy more, or less.
     sqlx::query(
-        "UPDATE recordings SET copies = 'due' WHERE id IN (SELECT id FROM media_recordings WHERE medium = $1)",
+        "UPDATE recordings SET copies = 'due', copies_changes = copies_changes + 1
+         WHERE id IN (SELECT id FROM media_recordings WHERE medium = $1)",
     )
     .bind(id.to_owned())
     .execute(&mut *connection)
@@ -351,7 +396,16 @@ fn medium_at(row: &AnyRow) -> Result<MediumRow, sqlx::Error> {
     })
 }
 
+/// Of all headers of a recording together.
+fn headers_of(files: &[ArchivedFile]) -> Digest {
+    Digest::of(&files.iter().flat_map(|file| file.header_sha256.0).collect::<Vec<u8>>())
+}
+
 const ROWS_MAX: usize = 256;
+
+/// Which headers were written; none of what was written before it was asked.
+pub(super) const HEADERS: Migration =
+    Migration { name: "media 2", sql: &["ALTER TABLE media_recordings ADD COLUMN headers BYTEA"] };
 
 /// No word of who spoke. Media outlive the rows of recordings, so nothing refers to those.
 pub(super) const TABLES: Migration = Migration {

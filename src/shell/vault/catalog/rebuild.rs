@@ -13,6 +13,7 @@ use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{Cursor, IndexKeys, Indexed};
 use crate::archive::slip::{OBJECT_SUFFIX, Slip};
 use crate::recording::manifest::Manifest;
+use crate::seal::identity::Identities;
 use crate::seal::open::Opener;
 use crate::seal::random::Randomness;
 use crate::shell::vault::catalog::recorders::Position;
@@ -176,18 +177,18 @@ async fn new_record(
         taken_in: slip.taken_in,
         files: Vec::with_capacity(slip.bodies.len()),
     };
-    let envelope = match record.epoch().filter(|_| !slip.bodies.is_empty()) {
+    let envelopes = match record.epoch().filter(|_| !slip.bodies.is_empty()) {
         Some(epoch) => {
-            let found = sources.keys.envelope(&epoch, &id);
+            let found = sources.keys.envelopes(&epoch, &id);
             let found = found.map_err(|source| CatalogError::Keys { epoch: epoch.clone(), source })?;
-            if found.is_none() {
+            if found.is_empty() {
                 record.phase = Phase::Destroyed;
                 if !(sources.is_destroyed)(&epoch, &id) {
                     let fault = "nobody opens it: its envelope is in no key place, and no log says that it was destroyed";
                     faults.push(Fault { object: record.slip_object(), fault: fault.into() });
                 }
             }
-            found.map(|envelope| (epoch, envelope))
+            Some((epoch, found))
         }
         None => None,
     };
@@ -207,18 +208,20 @@ async fn new_record(
         record.files.push(file);
     }
     let mut indexed = None;
-    if let Some((epoch, envelope)) = envelope {
+    if let Some((epoch, envelopes)) = envelopes
+        && let Some(newest) = envelopes.first()
+    {
         // Of one that has no manifest nothing is known, and its details say so.
         let details = match manifest {
             None => Ok(Details::default()),
-            Some(manifest) => details(sources, &record, manifest, &envelope).await?,
+            Some(manifest) => details(sources, &record, manifest, &envelopes).await?,
         };
         let details = details.unwrap_or_else(|fault| {
             let fault = format!("nobody finds it by who spoke: {fault}");
             faults.push(Fault { object: record.slip_object(), fault });
             Details::default()
         });
-        indexed = index(sources, &epoch, &envelope, &details, random)?;
+        indexed = index(sources, &epoch, newest, &details, random)?;
     }
     Ok(NewRecord { record, indexed })
 }
@@ -260,7 +263,7 @@ async fn details(
     sources: &Sources<'_>,
     record: &Record,
     (mut sealed, file): (Vec<u8>, ArchivedFile),
-    envelope: &Envelope,
+    envelopes: &[Envelope],
 ) -> Result<Result<Details, String>, CatalogError> {
     if file.body_bytes > MANIFEST_BYTES_MAX {
         return Ok(Err(format!("its manifest is longer than {MANIFEST_BYTES_MAX} bytes")));
@@ -273,9 +276,10 @@ async fn details(
         return Ok(Err("its manifest is damaged".into()));
     }
     sealed.extend_from_slice(&body);
+    let mut identities = Identities::default();
+    envelopes.iter().for_each(|envelope| identities.add_boxed(Box::new(envelope.clone())));
     let open = || -> Result<Details, String> {
-        let mut opener =
-            Opener::open(&sealed[..], &envelope.identities()).map_err(|error| error.to_string())?;
+        let mut opener = Opener::open(&sealed[..], &identities).map_err(|error| error.to_string())?;
         let plain = opener.read_whole().map_err(|error| error.to_string())?;
         let manifest: Manifest = serde_json::from_slice(&plain).map_err(|error| error.to_string())?;
         Ok(details_of(&manifest))
@@ -291,7 +295,8 @@ fn index(
     random: &mut (dyn Randomness + Send),
 ) -> Result<Option<Indexed>, CatalogError> {
     let fault = |source| CatalogError::Keys { epoch: epoch.clone(), source };
-    let Some(key) = sources.keys.index_key(epoch).map_err(fault)? else { return Ok(None) };
+    let keys = sources.keys.index_keys(epoch).map_err(fault)?;
+    let Some(key) = keys.first() else { return Ok(None) };
     Ok(Some(Indexed { details: details.seal(envelope, random), terms: key.terms(details) }))
 }
 

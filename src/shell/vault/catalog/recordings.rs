@@ -12,7 +12,7 @@ use crate::base::time::Stamp;
 use crate::seal::receipt::{Receipt, ReceiptState};
 use crate::shell::vault::catalog::schema::Migration;
 use crate::shell::vault::catalog::{
-    Catalog, CatalogError, Kind, id_at, number_at, placeholders, recorders, signed, statement, values,
+    Catalog, CatalogError, Kind, copies, id_at, number_at, placeholders, recorders, signed, statement, values,
 };
 
 /// A recording that comes.
@@ -90,7 +90,7 @@ impl Catalog {
     }
 
     /// Says what headers files have now, and what is found by: after they were put under another envelope, whose
-    /// details are others as well.
+    /// details are others as well. Those of before go, whatever comes in their place.
     pub async fn set_headers(
         &self,
         id: &RecordingId,
@@ -110,9 +110,18 @@ impl Catalog {
                 .await
                 .map_err(fault.clone())?;
         }
-        if let Some(indexed) = indexed {
-            replace_indexed(&mut transaction, id, indexed).await.map_err(fault)?;
+        // Media have the headers of before, and a copy that did not fit may be the one that does.
+        copies::due(&mut transaction, id).await.map_err(fault.clone())?;
+        sqlx::query("UPDATE copies SET checked_ns = 0 WHERE id = $1 AND state <> 'good'")
+            .bind(id.as_bytes().to_vec())
+            .execute(&mut *transaction)
+            .await
+            .map_err(fault.clone())?;
+        match indexed {
+            Some(indexed) => replace_indexed(&mut transaction, id, indexed).await,
+            None => delete_indexed(&mut transaction, id).await,
         }
+        .map_err(fault)?;
         self.commit(doing, transaction).await
     }
 
@@ -157,7 +166,7 @@ impl Catalog {
     }
 
     /// SQLite's log of writes still has pages as they were before something was deleted.
-    async fn overwrite_log(&self) -> Result<(), CatalogError> {
+    pub(crate) async fn overwrite_log(&self) -> Result<(), CatalogError> {
         if self.kind == Kind::Sqlite {
             let fault = self.fault("overwriting what was forgotten");
             sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(self.pool()).await.map_err(fault)?;
@@ -259,7 +268,7 @@ impl Catalog {
         rows.iter().zip(&ids).map(read).collect()
     }
 
-    async fn files_of(
+    pub(super) async fn files_of(
         &self,
         ids: &[RecordingId],
     ) -> Result<BTreeMap<RecordingId, Vec<ArchivedFile>>, sqlx::Error> {

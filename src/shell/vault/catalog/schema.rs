@@ -25,6 +25,8 @@ const MIGRATIONS: &[Migration] = &[
     media::TABLES,
     copies::TABLES,
     awaited::TABLES,
+    copies::CHANGES,
+    media::HEADERS,
 ];
 
 /// Brings the tables up to date, in one transaction that no other process is in at the same time.

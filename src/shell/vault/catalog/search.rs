@@ -208,11 +208,12 @@ enum Opened {
 fn open(keys: &dyn IndexKeys, sealed: &SealedDetails) -> Result<Opened, CatalogError> {
     let Some(epoch) = &sealed.epoch else { return Ok(Opened::Damaged) };
     let fault = |source| CatalogError::Keys { epoch: epoch.clone(), source };
-    let Some(envelope) = keys.envelope(epoch, &sealed.id).map_err(fault)? else {
+    let envelopes = keys.envelopes(epoch, &sealed.id).map_err(fault)?;
+    if envelopes.is_empty() {
         return Ok(Opened::Destroyed);
-    };
-    Ok(Details::open(&sealed.sealed, &envelope)
-        .map_or(Opened::Damaged, |details| Opened::Details(details.into())))
+    }
+    let details = envelopes.iter().find_map(|envelope| Details::open(&sealed.sealed, envelope).ok());
+    Ok(details.map_or(Opened::Damaged, |details| Opened::Details(details.into())))
 }
 
 fn allows(grant: &Grant) -> Result<(), CatalogError> {
@@ -402,11 +403,15 @@ impl<'a> Walk<'a> {
         let mut choices: Vec<Vec<List>> = Vec::new();
         for (number, epoch) in epochs {
             let fault = |source| CatalogError::Keys { epoch: epoch.clone(), source };
-            let Some(key) = self.keys.index_key(epoch).map_err(fault)? else { continue };
-            let terms = self.query.terms(&key);
-            let mut lists: Vec<List> = terms.iter().map(|term| List::Term(*number, *term)).collect();
-            lists.extend(is_state_rare.map(|state| List::StateIn(state_name(state), *number, epoch.month)));
-            choices.push(lists);
+            // Under each of several keys there are others.
+            for key in self.keys.index_keys(epoch).map_err(fault)? {
+                let terms = self.query.terms(&key);
+                let mut lists: Vec<List> = terms.iter().map(|term| List::Term(*number, *term)).collect();
+                lists.extend(
+                    is_state_rare.map(|state| List::StateIn(state_name(state), *number, epoch.month)),
+                );
+                choices.push(lists);
+            }
         }
         let mut counts = Vec::new();
         if choices.first().is_some_and(|lists| lists.len() > 1) {

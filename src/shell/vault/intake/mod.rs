@@ -32,12 +32,11 @@ use crate::shell::disk::remedy;
 use crate::shell::entropy::NoRandomness;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
-use crate::shell::vault::config::PlaceKind;
 use crate::shell::vault::home::{Vault, VaultError};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::log::Denied;
-use crate::shell::vault::place::{Directory, Place, PlaceError};
+use crate::shell::vault::place::{Place, PlaceError};
 
 pub use crate::shell::vault::intake::logs::{LogPiece, PIECE_MAX, Spool};
 
@@ -210,11 +209,7 @@ impl Intake {
         };
         let catalog = Catalog::open(&address).await?;
         // This one alone: that another place is away holds nothing up.
-        let first = &vault.config.places[0];
-        let PlaceKind::Directory { path } = &first.kind else {
-            unreachable!("a configuration is refused where the first place is no directory")
-        };
-        let place: Arc<dyn Place> = Arc::new(Directory::open(&first.name, &first.site, path)?);
+        let place = vault.first_place()?;
         Ok(Self::with(vault, catalog, place))
     }
 

@@ -1,3 +1,5 @@
+mod places;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use crate::seal::identity::generate_x25519;
 use crate::seal::random::Seeded;
 use crate::shell::keys::KeyKind;
 use crate::shell::vault::keydisk::{KeyDisk, RealKeyDisk};
+use crate::shell::vault::mirror::BEGUN;
 
 /// Does not wait for the disk. From operation `cut` on nothing is done any more, and that one is half done; or that
 /// one alone fails.
@@ -341,6 +344,50 @@ fn envelopes_are_kept_in_groups_and_found_by_other_processes() {
     assert!(ring.envelope(&epoch("calls/2026-10"), &id(1)).unwrap().is_none());
 }
 
+/// What one thread has in memory of an epoch is dropped while others look into many: nothing is written over for that,
+/// and nothing is overlooked.
+#[test]
+fn what_other_threads_look_into_drops_no_envelopes() {
+    let bench = Bench::new();
+    let ring = bench.ring();
+    let calls = epoch("calls/2026-11");
+    let others: Vec<_> =
+        (1..=INDEXES_MAX + 2).map(|month| epoch(&format!("other/2026-{month:02}"))).collect();
+    others.iter().for_each(|other| drop(ring.envelopes_for(other, &[id(1)]).unwrap()));
+    let is_over = AtomicBool::new(false);
+    let kept = std::thread::scope(|scope| {
+        for part in 0..2 {
+            let (ring, others, is_over) = (&ring, &others, &is_over);
+            scope.spawn(move || {
+                for other in others.iter().cycle().skip(part * 4) {
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    assert!(ring.envelope(other, &id(1)).unwrap().is_some());
+                }
+            });
+        }
+        let mut kept = Vec::new();
+        for number in 0..60 {
+            let ids: Vec<_> = (number * 100..number * 100 + 100).map(id).collect();
+            let added =
+                ring.envelopes_for(&calls, &ids).inspect_err(|_| is_over.store(true, Ordering::Relaxed));
+            kept.extend(added.unwrap());
+        }
+        let gone: Vec<_> = kept.drain(..50).map(|envelope| envelope.id()).collect();
+        let destroy = grant(Action::Destroy, Resource::of(&gone));
+        let destroyed = ring.destroy_envelopes(&destroy, &calls, &gone);
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(destroyed.unwrap(), 50);
+        kept
+    });
+    assert_eq!(ring.recordings(&calls).unwrap().len(), 5_950);
+    for envelope in &kept {
+        let found = ring.envelopes(&calls, &envelope.id()).unwrap();
+        assert!(found.len() == 1 && is_same(&found[0], envelope), "{envelope:?}: {found:?}");
+    }
+}
+
 #[test]
 fn what_is_destroyed_is_found_with_no_key_in_no_file() {
     let bench = Bench::new();
@@ -437,107 +484,6 @@ fn nothing_is_destroyed_that_was_not_granted() {
     let one = grant(Action::Destroy, Resource::of(&[id(1)]));
     assert!(matches!(ring.destroy_epoch(&one, &calls), Err(KeyFault::NotGranted(_))));
     assert_eq!(ring.recordings(&calls).unwrap(), [id(1), id(2)]);
-}
-
-/// A key place was away, or is of a backup from before.
-#[test]
-fn a_place_that_comes_back_with_old_files_loses_them() {
-    let bench = Bench::new();
-    let ring = bench.ring();
-    let (calls, other) = (epoch("calls/2026-11"), epoch("calls/2026-12"));
-    ring.envelopes_for(&calls, &(0..10).map(id).collect::<Vec<_>>()).unwrap();
-    ring.envelopes_for(&other, &(20..30).map(id).collect::<Vec<_>>()).unwrap();
-    let old = bench.files(&bench.second());
-    ring.destroy_envelopes(&grant(Action::Destroy, Resource::of(&[id(3)])), &calls, &[id(3)]).unwrap();
-    let of_other = grant(Action::Destroy, Resource::epoch(&other));
-    let kept = ring.destroy_empty_epoch(&of_other, &other);
-    assert!(matches!(kept, Err(KeyFault::InUse { count: 10, .. })), "{kept:?}");
-    assert_eq!(ring.store().destroyed_by(&other).unwrap(), None);
-    ring.destroy_epoch(&of_other, &other).unwrap();
-    assert_eq!(ring.store().destroyed_by(&other).unwrap(), Some(of_other.entry()));
-    let everyone = bench.people.custody(2, &["ewa", "jan"]);
-    drop(ring.rotate(&grant(Action::Rewrap, Resource::Vault), KeyKind::X25519, &everyone).unwrap());
-
-    // Away: read, and nothing changed.
-    std::fs::rename(bench.second(), bench.dir.path().join("away")).unwrap();
-    let store = bench.open_on(CutDisk::whole()).unwrap();
-    assert_eq!(store.absent(), [bench.second()]);
-    let ring = store.unlock(&bench.people.keys(&["ewa", "jan"])).unwrap();
-    assert_eq!(ring.recordings(&calls).unwrap().len(), 9);
-    assert!(matches!(ring.envelopes_for(&calls, &[id(50)]), Err(KeyFault::Absent { .. })));
-    let destroy = grant(Action::Destroy, Resource::of(&[id(4)]));
-    assert!(matches!(ring.destroy_envelopes(&destroy, &calls, &[id(4)]), Err(KeyFault::Absent { .. })));
-    // The place that is away may be the only one that has it: nobody takes it for gone.
-    let strange = epoch("strange/2026-11");
-    assert!(matches!(ring.destroy_envelopes(&destroy, &strange, &[id(4)]), Err(KeyFault::Absent { .. })));
-    assert_eq!(ring.recordings(&calls).unwrap().len(), 9);
-
-    // Back, as it was.
-    for (name, bytes) in old {
-        let path = bench.second().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-    let store = bench.open_on(CutDisk::whole()).unwrap();
-    let ring = store.unlock(&bench.people.keys(&["ewa", "jan"])).unwrap();
-    let ids = |envelopes: &[Envelope]| envelopes.iter().map(Envelope::id).collect::<BTreeSet<_>>();
-    let expected: BTreeSet<_> = (0..10).filter(|number| *number != 3).map(id).collect();
-    assert_eq!(ids(&bench.survivors()), expected);
-    assert_eq!(bench.files(&bench.home().join("keys")), bench.files(&bench.second()));
-    assert!(matches!(ring.epoch(&other), Err(KeyFault::Destroyed(_))));
-}
-
-#[test]
-fn a_new_place_gets_everything_and_that_of_another_vault_is_refused() {
-    let bench = Bench::new();
-    let ring = bench.ring();
-    ring.envelopes_for(&epoch("calls/2026-11"), &[id(1)]).unwrap();
-    let third = bench.dir.path().join("third");
-    let places = [bench.second(), third.clone()];
-    let open = || KeyStore::open_on(&bench.home(), &places, "vault", CutDisk::whole());
-    let store = open().unwrap();
-    assert!(matches!(store.repair(), Err(KeyFault::Absent { .. })));
-    store.begin_place(&third, "vault").unwrap();
-    assert!(open().unwrap().repair().unwrap().copied > 0);
-    assert_eq!(bench.files(&third), bench.files(&bench.second()));
-    std::fs::write(third.join("vault.id"), "another\n").unwrap();
-    assert!(matches!(open(), Err(KeyFault::Foreign { .. })));
-}
-
-#[test]
-fn a_file_that_has_rotted_in_one_place_is_read_from_the_other_and_mended() {
-    let bench = Bench::new();
-    let ring = bench.ring();
-    let calls = epoch("calls/2026-11");
-    ring.envelopes_for(&calls, &(0..300).map(id).collect::<Vec<_>>()).unwrap();
-    let whole = bench.files(&bench.second());
-    let mut rotten = 0;
-    for (name, bytes) in &whole {
-        if name.extension().is_some_and(|ext| ext == "age") && !name.to_string_lossy().contains("custody") {
-            let mut bytes = bytes.clone();
-            let last = bytes.len() - 1;
-            bytes[last] ^= 1;
-            std::fs::write(bench.home().join("keys").join(name), bytes).unwrap();
-            rotten += 1;
-        }
-    }
-    assert_eq!(rotten, 3);
-    let ring = ring.store().unlock(&bench.people.keys(&["ewa", "ola"])).unwrap();
-    assert_eq!(ring.recordings(&calls).unwrap().len(), 300);
-    let checked = ring.check().unwrap();
-    assert_eq!((checked.epochs, checked.envelopes, checked.mended, checked.lost.len()), (1, 300, 3, 0));
-    assert_eq!(bench.files(&bench.home().join("keys")), whole);
-    // In both: told, and the others still work.
-    for place in bench.places() {
-        std::fs::write(place.join("envelopes/calls/2026-11/000000.1.age"), "rotten").unwrap();
-    }
-    let ring = ring.store().unlock(&bench.people.keys(&["ewa", "ola"])).unwrap();
-    assert_eq!(ring.recordings(&calls).unwrap().len(), 44);
-    assert_eq!(ring.check().unwrap().lost.len(), 1);
-    ring.envelopes_for(&calls, &[id(900)]).unwrap();
-    // Whether it was in the damaged one nobody knows.
-    let unsure = ring.destroy_envelopes(&grant(Action::Destroy, Resource::of(&[id(1)])), &calls, &[id(1)]);
-    assert!(matches!(unsure, Err(KeyFault::Damaged { .. })));
 }
 
 #[test]

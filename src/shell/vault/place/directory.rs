@@ -6,10 +6,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rustix::io::Errno;
 
+use crate::base::time::Stamp;
 use crate::shell::vault::place::{Content, Place, PlaceError, Removal, fill, is_plain};
 
 /// A folder of a mounted file system.
@@ -44,6 +47,16 @@ impl Directory {
     fn io(&self, doing: &'static str, object: &str) -> impl FnOnce(io::Error) -> PlaceError {
         let (place, object) = (self.name.clone(), object.to_owned());
         move |source| PlaceError::Io { place, doing, object, source: source.into() }
+    }
+
+    /// What the disk has lost is a copy that is broken, and to be mended; the place itself can be asked.
+    fn unread(&self, object: &str, error: io::Error) -> PlaceError {
+        let is = |errno: &Errno| error.raw_os_error() == Some(errno.raw_os_error());
+        if [Errno::IO, Errno::UCLEAN, Errno::NODATA].iter().any(is) {
+            let (place, fault) = (self.name.clone(), format!("the disk cannot read it: {error}"));
+            return PlaceError::Lies { place, object: object.into(), fault };
+        }
+        self.io("reading", object)(error)
     }
 
     fn path(&self, object: &str) -> Result<PathBuf, PlaceError> {
@@ -152,6 +165,24 @@ impl Directory {
         Ok(Some(bytes.into()))
     }
 
+    fn remove_temporaries(&self, folder: &Path, before: Stamp) -> io::Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let before = SystemTime::UNIX_EPOCH + Duration::from_nanos(before.as_unix_nanos());
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_temporary =
+                name.as_encoded_bytes().starts_with(b".") && name.as_encoded_bytes().ends_with(TEMPORARY);
+            if is_temporary && entry.metadata()?.modified()? < before {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// All names below, in order: what a folder holds stands where the folder stands among its neighbours. Names
     /// of days begin with the year, so what is asked for is mostly in few folders.
     fn names(&self, prefix: &str, after: Option<&str>, count: usize) -> io::Result<Vec<String>> {
@@ -231,7 +262,7 @@ impl Place for Directory {
     }
 
     async fn get(&self, object: &str, range: Option<Range<u64>>) -> Result<Option<Bytes>, PlaceError> {
-        self.read(&self.path(object)?, range).map_err(self.io("reading", object))
+        self.read(&self.path(object)?, range).map_err(|error| self.unread(object, error))
     }
 
     async fn size(&self, object: &str) -> Result<Option<u64>, PlaceError> {
@@ -240,6 +271,11 @@ impl Place for Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.io("looking at", object)(error)),
         }
+    }
+
+    async fn clear_up(&self, folder: &str, before: Stamp) -> Result<(), PlaceError> {
+        let path = self.path(folder)?;
+        self.remove_temporaries(&path, before).map_err(self.io("clearing up folder", folder))
     }
 
     async fn remove(&self, object: &str) -> Result<Removal, PlaceError> {
@@ -252,9 +288,7 @@ impl Place for Directory {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removal::Absent),
             // Immutable (`chattr +i`), and not merely somebody else's.
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::PERM.raw_os_error()) => {
-                Ok(Removal::Locked)
-            }
+            Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => Ok(Removal::Locked),
             Err(error) => Err(self.io("removing", object)(error)),
         }
     }
@@ -263,6 +297,9 @@ impl Place for Directory {
         self.names(prefix, after, count).map_err(self.io("listing", prefix))
     }
 }
+
+/// How names of what is being written end.
+const TEMPORARY: &[u8] = b".tmp";
 
 #[cfg(test)]
 mod tests {
@@ -294,6 +331,18 @@ mod tests {
             assert_eq!(place.remove("2026/11/a.hdr").await.unwrap(), Removal::Removed);
             assert_eq!(place.remove("2026/11/a.hdr").await.unwrap(), Removal::Absent);
         });
+    }
+
+    #[test]
+    fn what_a_disk_has_lost_is_a_broken_copy_and_not_a_place_that_is_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Directory::open("here", "site", dir.path()).unwrap();
+        for (errno, is_lost) in
+            [(Errno::IO, true), (Errno::UCLEAN, true), (Errno::NODATA, true), (Errno::STALE, false)]
+        {
+            let fault = place.unread("a.body", errno.into());
+            assert_eq!(matches!(fault, PlaceError::Lies { .. }), is_lost, "{errno}: {fault}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod away;
 mod directory;
+pub(super) mod mark;
 mod open;
 mod read;
 mod remote;
@@ -39,7 +40,8 @@ pub trait Place: Send + Sync + std::fmt::Debug {
     /// `lazily`. Where the same bytes are there already, all is well: somebody was interrupted after the put.
     async fn put_new(&self, object: &str, content: Content, lazily: bool) -> Result<(), PlaceError>;
 
-    /// Puts something small in the place of what has the name, at once or not at all. For headers alone.
+    /// Puts something small in the place of what has the name, at once or not at all; of a store that keeps versions,
+    /// those of before go. For headers alone.
     async fn replace(&self, object: &str, content: Bytes) -> Result<(), PlaceError>;
 
     /// Waits until what was put lazily is durable.
@@ -86,6 +88,11 @@ pub trait Place: Send + Sync + std::fmt::Debug {
     /// Tries with our own credentials what must not be possible: see `worm`.
     async fn worm_test(&self, _now: Stamp) -> Result<Worm, PlaceError> {
         Ok(Worm::Failed("who can write to a folder can remove from it".into()))
+    }
+
+    /// Removes what puts that were cut off before `before` have left in a folder of objects.
+    async fn clear_up(&self, _folder: &str, _before: Stamp) -> Result<(), PlaceError> {
+        Ok(())
     }
 
     /// Removes an object and all its versions, as far as the place lets us.
@@ -232,6 +239,30 @@ pub enum PlaceError {
         object: String,
         /// What was said when it was opened.
         why: String,
+    },
+    /// The folder is somebody else's.
+    #[error(
+        "{place}: `{}` is a place of another vault or by another name ({mark}): put its own disk there, or correct \
+         `path` in vault.toml", path.display()
+    )]
+    Foreign {
+        /// The place.
+        place: String,
+        /// The folder.
+        path: PathBuf,
+        /// What it is marked with: the vault's key, and a name.
+        mark: String,
+    },
+    /// The folder is not the one that was begun.
+    #[error(
+        "{place}: `{}` has not the mark that it was begun with: its disk is not mounted. Mount it; where the disk is \
+         new or was lost, say `sejf place begin HOME {place}`", path.display()
+    )]
+    Unmarked {
+        /// The place.
+        place: String,
+        /// The folder.
+        path: PathBuf,
     },
     /// It cannot be reached, or refuses.
     #[error("{place}: {doing} `{object}`: {source}")]

@@ -20,7 +20,7 @@ use object_store::{
 use crate::archive::copies::Worm;
 use crate::archive::record::Digest;
 use crate::base::time::Stamp;
-use crate::shell::vault::place::s3::S3;
+use crate::shell::vault::place::s3::{S3, Version};
 use crate::shell::vault::place::{Content, Place, PlaceError, Removal, Stat, fill, is_plain, worm};
 
 /// An object store.
@@ -174,6 +174,42 @@ impl Remote {
         Ok(())
     }
 
+    async fn overwrite(&self, object: &str, content: &Content) -> Result<Sent, PlaceError> {
+        let sent = self.send(object, content, PutMode::Overwrite).await?;
+        self.confirm(object, &sent).await?;
+        Ok(sent)
+    }
+
+    /// Of a header, no version of before may stay: whoever has its key would open it for ever.
+    async fn remove_others(&self, s3: &S3, object: &str, kept: Option<&str>) -> Result<(), PlaceError> {
+        let key = self.key(object)?;
+        // As a store calls the one version where it keeps none.
+        let is_other = |version: &Version| version.version_id != kept.unwrap_or("null");
+        let others = match s3.versions_of(&key).await {
+            Ok(versions) => versions.into_iter().filter(is_other).collect::<Vec<_>>(),
+            // A store without versions may have no list of them.
+            Err(_) if kept.is_none() => return Ok(()),
+            Err(source) => return Err(self.io("listing old versions of", object)(source)),
+        };
+        for version in &others {
+            let answer = s3.remove(&key, Some(&version.version_id), false).await;
+            let answer = answer.map_err(self.io("removing an old version of", object))?;
+            if !answer.is_success() && answer.status != 404 {
+                let why = format!("{answer}; headers must not be locked, nor by a rule of the bucket");
+                return Err(self.io("removing an old version of", object)(why.into()));
+            }
+        }
+        let is_left = !others.is_empty() && {
+            let versions = s3.versions_of(&key).await.map_err(self.io("listing old versions of", object))?;
+            versions.iter().any(is_other)
+        };
+        if is_left {
+            Err(self.lies(object, "the store says that old versions were removed, and has them"))
+        } else {
+            Ok(())
+        }
+    }
+
     async fn remove_versions(&self, s3: &S3, object: &str) -> Result<Removal, PlaceError> {
         let key = self.key(object)?;
         // Without versions, a store may have no list of them: then there is one to remove.
@@ -288,12 +324,15 @@ impl Place for Remote {
     }
 
     async fn replace(&self, object: &str, content: Bytes) -> Result<(), PlaceError> {
-        self.mend(object, Content::Bytes(content)).await
+        let sent = self.overwrite(object, &Content::Bytes(content)).await?;
+        match &self.s3 {
+            Some(s3) => self.remove_others(s3, object, sent.result.version.as_deref()).await,
+            None => Ok(()),
+        }
     }
 
     async fn mend(&self, object: &str, content: Content) -> Result<(), PlaceError> {
-        let sent = self.send(object, &content, PutMode::Overwrite).await?;
-        self.confirm(object, &sent).await
+        self.overwrite(object, &content).await.map(drop)
     }
 
     /// What a store has said yes to is as durable as the store is.
@@ -379,7 +418,7 @@ impl Place for Remote {
     async fn worm_test(&self, now: Stamp) -> Result<Worm, PlaceError> {
         match &self.s3 {
             Some(s3) => {
-                worm::clear_up(s3, &self.key(worm::FOLDER)?).await;
+                worm::clear_up(s3, &self.key(worm::CANARIES)?).await;
                 worm::test_s3(self, s3, &self.key(&worm::canary(now))?, now).await
             }
             None => worm::test_other(self, &worm::canary(now)).await,

@@ -21,7 +21,7 @@ type Answered = Result<Answer, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The name of a canary.
 pub(super) fn canary(now: Stamp) -> String {
-    format!("{FOLDER}/worm-{:020}", now.as_unix_nanos())
+    format!("{CANARIES}{:020}", now.as_unix_nanos())
 }
 
 pub(super) async fn test_s3(place: &dyn Place, s3: &S3, key: &str, now: Stamp) -> Result<Worm, PlaceError> {
@@ -133,8 +133,8 @@ pub(super) async fn test_other(place: &dyn Place, object: &str) -> Result<Worm, 
 
 /// Removes canaries of earlier tests whose lock is over; those that are locked stay. They are hidden beneath their
 /// markers, so a list of names would not show them.
-pub(super) async fn clear_up(s3: &S3, folder: &str) {
-    for version in s3.versions(folder).await.unwrap_or_default().iter().take(CLEAR_UP_MAX) {
+pub(super) async fn clear_up(s3: &S3, canaries: &str) {
+    for version in s3.versions(canaries).await.unwrap_or_default().iter().take(CLEAR_UP_MAX) {
         drop(s3.remove(&version.key, Some(&version.version_id), false).await);
     }
 }
@@ -143,8 +143,8 @@ fn content(now: Stamp) -> Bytes {
     Bytes::from(Digest::of(&now.as_unix_nanos().to_be_bytes()).to_string())
 }
 
-/// Below which canaries are.
-pub(super) const FOLDER: &str = "canary";
+/// How canaries' names begin: the bucket may have others that are not so different.
+pub(super) const CANARIES: &str = "canary/worm-";
 /// Longer than the time between two tests.
 const LOCK: Duration = Duration::from_secs(25 * 3600);
 const CLEAR_UP_MAX: usize = 500;

@@ -50,9 +50,13 @@ pub(super) async fn are_written_down_and_found(address: String) {
     catalog.set_copies(&all).await.unwrap();
     // Of a place that nobody knows, there is nothing to write down.
     catalog.set_copies(&[seen(ids[0], "unknown", CopyState::Good, 1)]).await.unwrap();
-    let met: Vec<_> = ids.iter().map(|id| (*id, Standing::Met)).collect();
+    let changes = catalog.changes(&ids).await.unwrap();
+    // Whoever looked before is not heard.
+    catalog.set_standing(&[(ids[0], Standing::Met, changes[&ids[0]] - 1)]).await.unwrap();
+    assert_eq!(catalog.copies_due(None, 99).await.unwrap().len(), 9);
+    let met: Vec<_> = ids.iter().map(|id| (*id, Standing::Met, changes[id])).collect();
     catalog.set_standing(&met).await.unwrap();
-    catalog.set_standing(&[(ids[3], Standing::Short)]).await.unwrap();
+    catalog.set_standing(&[(ids[3], Standing::Short, changes[&ids[3]])]).await.unwrap();
     assert!(catalog.copies_due(None, 9).await.unwrap().is_empty());
     assert_eq!(catalog.copies_met(&ids[2..5]).await.unwrap(), [ids[2], ids[4]]);
     // Seen again as it was: nothing is due. Seen otherwise: it is.
@@ -83,8 +87,10 @@ pub(super) async fn are_written_down_and_found(address: String) {
             ("m".into(), CopyState::Good, 1, at(32)),
         ]
     );
-    assert_eq!(catalog.copies_to_read("a", at(12), 9).await.unwrap(), ids[..2]);
-    assert_eq!(catalog.copies_to_read("a", at(99), 99).await.unwrap().len(), 9);
+    let unread = catalog.copies_to_read("a", at(12), None, 9).await.unwrap();
+    assert_eq!(unread, [(at(10), ids[0]), (at(11), ids[1])]);
+    let rest = catalog.copies_to_read("a", at(99), Some(unread[1]), 99).await.unwrap();
+    assert_eq!((rest.len(), rest[0]), (7, (at(12), ids[2])));
     assert_eq!(catalog.copies_near("a", &ids[7], 2).await.unwrap(), [ids[7], ids[8]]);
     assert_eq!(catalog.copies_near("a", &ids[8], 3).await.unwrap(), [ids[8], ids[0], ids[1]]);
     let copies = catalog.copies_of(&ids[6..8]).await.unwrap();
@@ -99,5 +105,6 @@ pub(super) async fn are_written_down_and_found(address: String) {
     // What is destroyed is nobody's concern.
     catalog.set_destroyed(&ids[..1]).await.unwrap();
     assert_eq!(catalog.copies_due(None, 99).await.unwrap().len(), 8);
-    assert!(!catalog.copies_to_read("a", at(99), 99).await.unwrap().contains(&ids[0]));
+    let unread = catalog.copies_to_read("a", at(99), None, 99).await.unwrap();
+    assert!(unread.iter().all(|(_, id)| *id != ids[0]) && unread.len() == 8);
 }

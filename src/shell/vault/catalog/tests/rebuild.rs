@@ -70,7 +70,7 @@ impl Archive {
     /// Archives a recording, as intake does: objects and slip first, then the catalog.
     async fn add(&mut self, catalog: &Catalog, mut record: Record) {
         let epoch = record.epoch().unwrap();
-        let envelope = self.keys.envelope(&epoch, &record.id).unwrap().unwrap();
+        let envelope = self.keys.envelopes(&epoch, &record.id).unwrap().remove(0);
         let (identity, recipient) = generate_x25519(&mut self.random);
         let recipients = Recipients::parse([recipient]).unwrap();
         let manifest = Self::manifest(&record);
@@ -168,7 +168,7 @@ async fn filled(dir: &Path, catalog: &Catalog) -> Archive {
             written: Stamp::from_unix_nanos(7),
             recordings: recordings.to_vec(),
         };
-        catalog.add_medium(&medium, &moved("written", 1)).await.unwrap();
+        catalog.add_medium(&medium, &[], &moved("written", 1)).await.unwrap();
         assert!(catalog.move_medium(id, &moved("check-out", 2)).await.unwrap());
     }
     assert!(catalog.move_medium("m-2", &moved("destroyed", 3)).await.unwrap());

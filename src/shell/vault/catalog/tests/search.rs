@@ -27,18 +27,18 @@ pub(crate) struct NamedKeys {
 }
 
 impl IndexKeys for NamedKeys {
-    fn index_key(&self, epoch: &Epoch) -> Result<Option<IndexKey>, KeysFault> {
+    fn index_keys(&self, epoch: &Epoch) -> Result<Vec<IndexKey>, KeysFault> {
         let mut secret = [0; 32];
         Seeded::new(&[1; 32], &epoch.to_string(), 0).fill(&mut secret);
         let is_destroyed = self.destroyed_epochs.lock().unwrap().contains(epoch);
-        Ok((!is_destroyed).then(|| IndexKey::new(&secret)))
+        Ok((!is_destroyed).then(|| IndexKey::new(&secret)).into_iter().collect())
     }
 
-    fn envelope(&self, epoch: &Epoch, id: &RecordingId) -> Result<Option<Envelope>, KeysFault> {
+    fn envelopes(&self, epoch: &Epoch, id: &RecordingId) -> Result<Vec<Envelope>, KeysFault> {
         let is_destroyed = self.destroyed.lock().unwrap().contains(id)
             || self.destroyed_epochs.lock().unwrap().contains(epoch);
         let mut random = Seeded::new(&[2; 32], &format!("{epoch} {id}"), 0);
-        Ok((!is_destroyed).then(|| Envelope::generate(*id, &mut random)))
+        Ok((!is_destroyed).then(|| Envelope::generate(*id, &mut random)).into_iter().collect())
     }
 }
 
@@ -49,8 +49,8 @@ impl NamedKeys {
 
     pub(crate) fn indexed(&self, record: &Record, details: &Details) -> Indexed {
         let epoch = record.epoch().unwrap();
-        let envelope = self.envelope(&epoch, &record.id).unwrap().unwrap();
-        let terms = self.index_key(&epoch).unwrap().unwrap().terms(details);
+        let envelope = self.envelopes(&epoch, &record.id).unwrap().remove(0);
+        let terms = self.index_keys(&epoch).unwrap()[0].terms(details);
         Indexed { details: details.seal(&envelope, &mut Seeded::new(&[3; 32], &record.receipt.id, 0)), terms }
     }
 }
