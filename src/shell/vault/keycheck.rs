@@ -19,9 +19,9 @@ impl KeyRing {
         }
         let mut groups = BTreeSet::new();
         for id in ids {
-            let with_it = self.groups_of(epoch, id);
+            let with_it = self.groups_of(epoch, id)?;
             if with_it.is_empty() {
-                return Ok(self.group_numbers(epoch).into_iter().collect());
+                return Ok(self.group_numbers(epoch)?.into_iter().collect());
             }
             groups.extend(with_it);
         }
