@@ -227,7 +227,7 @@ mod tests {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             body: Vec::new(),
         };
-        let other = Stanza { tag: "X25519".into(), ..stanza(&[]) };
+        let other = || Stanza { tag: "X25519".into(), ..stanza(&[]) };
         let mut asked = Vec::new();
         let mut unwrap = |stanzas: &[Stanza], opens: &str| {
             let unwrapped = plugin.unwrap_file(0, stanzas, &mut |home, _, _| {
@@ -238,12 +238,12 @@ mod tests {
             let unwrapped = unwrapped.unwrap().map(|key| key.map(drop).map_err(|faults| faults.len()));
             (unwrapped, std::mem::take(&mut asked).len())
         };
-        let ours = stanza(&[&id, "salt"]);
+        let (ours, malformed) = (|| stanza(&[&id, "salt"]), || stanza(&["?"]));
         // The malformed one comes before, after, and alone.
-        assert_eq!(unwrap(&[ours.clone(), stanza(&["?"]), ours.clone()], "/one"), (Some(Ok(())), 1));
-        assert_eq!(unwrap(&[stanza(&["?"]), other.clone(), ours.clone()], "/two"), (Some(Ok(())), 2));
-        assert_eq!(unwrap(&[stanza(&["?"]), ours], "/none"), (Some(Err(3)), 2));
-        assert_eq!(unwrap(&[other], "/one"), (None, 0));
+        assert_eq!(unwrap(&[ours(), malformed(), ours()], "/one"), (Some(Ok(())), 1));
+        assert_eq!(unwrap(&[malformed(), other(), ours()], "/two"), (Some(Ok(())), 2));
+        assert_eq!(unwrap(&[malformed(), ours()], "/none"), (Some(Err(3)), 2));
+        assert_eq!(unwrap(&[other()], "/one"), (None, 0));
     }
 
     #[test]
