@@ -255,10 +255,10 @@ fn no_link_leads_a_repair_out_of_the_medium() {
 /// Signed by anybody: lengths that no medium has are not gone through.
 #[test]
 fn lengths_that_cannot_be_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
     let signer = Signer::from_seed("stranger", &[5; 32]).unwrap();
     let (hash, slices) = (Digest::of(b""), Digest::of(&[b'x'; 32]));
     for (lengths, is_signed) in [([1 << 59, 1], true), ([u64::MAX, 2], false), ([1 << 60, 1], false)] {
+        let dir = tempfile::tempdir().unwrap();
         let list =
             format!("{hash}  {}  a\n{hash}  {}  b\n{slices}  32  parity/slices\n", lengths[0], lengths[1]);
         let statement = Statement {

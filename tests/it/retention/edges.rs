@@ -130,8 +130,8 @@ fn the_key_of_an_epoch_is_kept_for_what_comes_in_between() {
         let record = Record { class: None, phase: Phase::Staged, ..late(bench, vault, ring) };
         let id = [record.id];
         take_in(vault, record);
-        let (actor, action, now) = (&speaker(vault, "ewa").actor, Action::Destroy, Stamp::from_unix_nanos(0));
-        let reason = Some(Reason { code: "retention".into(), text: String::new() });
+        let (ewa, action) = (speaker(vault, "ewa"), Action::Destroy);
+        let (actor, reason, now) = (&ewa.actor, ewa.reason.clone(), ewa.now);
         let asked = vault.log.ask(&Request { actor, action, resource: Resource::of(&id), reason, now });
         let grant = asked.expect("granted");
         ring.destroy_envelopes(&grant, &january_epoch(), &id).expect("none is left");
@@ -205,6 +205,13 @@ fn nothing_is_taken_for_gone_while_a_key_place_is_away() {
     let refused = bench.destroy(&vault, &ring, &|_| true);
     assert!(matches!(refused, Err(MattersError::Keys(KeyFault::Absent { .. }))), "{refused:?}");
     assert!(bench.destroyed(&vault).is_empty() && bench.certificates(&vault).is_empty());
+    let begun = block_on(async {
+        let catalog = vault.catalog().await.expect("the catalog");
+        let begun = catalog.begun().await.expect("begun");
+        catalog.close().await;
+        begun
+    });
+    assert_eq!(begun, [], "nothing is granted that cannot be done");
 }
 
 #[test]
