@@ -6,6 +6,7 @@ use sejf::archive::entry::{Outcome, Resource};
 use sejf::archive::slip::Slip;
 use sejf::shell::vault::catalog::copies::Seen;
 use sejf::shell::vault::keyfault::KeyFault;
+use sejf::shell::vault::matters::catch_up;
 
 use super::*;
 
@@ -207,6 +208,7 @@ fn nothing_is_taken_for_gone_while_a_key_place_is_away() {
     assert!(bench.destroyed(&vault).is_empty() && bench.certificates(&vault).is_empty());
     let begun = block_on(async {
         let catalog = vault.catalog().await.expect("the catalog");
+        catch_up(&vault, &catalog).await.expect("the log");
         let begun = catalog.begun().await.expect("begun");
         catalog.close().await;
         begun
