@@ -282,7 +282,8 @@ impl Vault {
     /// The same, where what is done in the others is not to wait for one that is away: that one says so of all that is
     /// asked of it.
     pub fn places_if_there(&self) -> Result<Vec<Arc<dyn Place>>, VaultError> {
-        Ok(self.config.places.iter().map(place::open_if_there).collect::<Result<_, _>>()?)
+        let open = |config: &PlaceConfig| place::if_there(config, self.place(config, Patience::default()));
+        Ok(self.config.places.iter().map(open).collect::<Result<_, _>>()?)
     }
 
     /// The first place, where recordings are taken in, whatever may be wrong with others.

@@ -10,7 +10,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::archive::certificate::{CopiesIn, cut};
-use crate::archive::copies::{CopyFacts, CopyState};
 use crate::archive::record::Record;
 use crate::shell::vault::destroy::Destroyer;
 use crate::shell::vault::matters::MattersError;
@@ -72,12 +71,10 @@ impl Destroyer<'_> {
     /// Removes the objects of recordings, headers first, from all places, and files as they came.
     pub(super) async fn remove(&self, records: &[Record]) -> Result<Removed, MattersError> {
         let mut removed = Removed::default();
-        let ids: Vec<_> = records.iter().map(|record| record.id).collect();
-        let known = self.catalog.copies_of(&ids).await?;
         for place in self.places {
             let mut copies = nothing_in(&**place);
             for record in records {
-                remove_from(&**place, record, known.get(&record.id), &mut copies).await;
+                remove_from(&**place, record, &mut copies).await;
             }
             removed.add_place(copies);
         }
@@ -112,8 +109,8 @@ impl Destroyer<'_> {
             let Some(record) = self.catalog.get(&id).await? else { continue };
             let is_gone = match self.places.iter().find(|place| place.name() == name) {
                 Some(place) => {
-                    let (mut copies, known) = (nothing_in(&**place), self.catalog.copies_of(&[id]).await?);
-                    remove_from(&**place, &record, known.get(&id), &mut copies).await;
+                    let mut copies = nothing_in(&**place);
+                    remove_from(&**place, &record, &mut copies).await;
                     copies.locked + copies.failed == 0
                 }
                 None if name == RECEIVED => {
@@ -167,30 +164,18 @@ fn nothing_in(place: &dyn Place) -> CopiesIn {
     CopiesIn { place: name, site, removed: 0, absent: 0, locked: 0, failed: 0 }
 }
 
-/// Removes the objects of a recording from a place, where these copies of it are known.
-async fn remove_from(
-    place: &dyn Place,
-    record: &Record,
-    known: Option<&Vec<CopyFacts>>,
-    copies: &mut CopiesIn,
-) {
+async fn remove_from(place: &dyn Place, record: &Record, copies: &mut CopiesIn) {
     let (id, start) = (&record.id, record.receipt.start);
     let headers = record.files.iter().map(|file| file.header_object(id, start));
     let bodies = record.files.iter().map(|file| file.body_object(id, start));
-    let mut absent = 0;
     for object in headers.chain(bodies) {
         match place.remove(&object).await {
             Ok(Removal::Removed) => copies.removed += 1,
-            Ok(Removal::Absent) => absent += 1,
+            Ok(Removal::Absent) => copies.absent += 1,
             Ok(Removal::Locked) => copies.locked += 1,
             Err(_) => copies.failed += 1,
         }
     }
-    let is_good = |copy: &CopyFacts| copy.place == place.name() && copy.state == CopyState::Good;
-    let is_known = known.is_some_and(|known| known.iter().any(is_good));
-    // Of a copy that was there the slip stays: where that is gone too, the disk is not mounted, or is another one.
-    let is_away = absent > 0 && is_known && !matches!(place.size(&record.slip_object()).await, Ok(Some(_)));
-    *if is_away { &mut copies.failed } else { &mut copies.absent } += absent;
 }
 
 /// Removes files of recordings as they came, named by their ids, from folders. What stays there.

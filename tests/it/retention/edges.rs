@@ -1,11 +1,9 @@
 //! Destruction where something is in the way: what cannot be removed, places that are away, words that came in between.
 
 use sejf::archive::access::{Action, Request};
-use sejf::archive::copies::CopyState;
 use sejf::archive::entry::{Outcome, Resource};
-use sejf::archive::slip::Slip;
-use sejf::shell::vault::catalog::copies::Seen;
 use sejf::shell::vault::keyfault::KeyFault;
+use sejf::shell::vault::matters::catch_up;
 
 use super::*;
 
@@ -207,6 +205,7 @@ fn nothing_is_taken_for_gone_while_a_key_place_is_away() {
     assert!(bench.destroyed(&vault).is_empty() && bench.certificates(&vault).is_empty());
     let begun = block_on(async {
         let catalog = vault.catalog().await.expect("the catalog");
+        catch_up(&vault, &catalog).await.expect("the log");
         let begun = catalog.begun().await.expect("begun");
         catalog.close().await;
         begun
@@ -291,28 +290,11 @@ fn of_two_holds_by_one_name_at_once_one_is_told_that_it_does_not_hold() {
     }
 }
 
-/// Has the second place's copies be as the copier leaves them: with slips, and known to the catalog.
-fn know_copies(bench: &Bench, vault: &Vault) {
-    let place = vault.places().expect("places").remove(1);
-    block_on(async {
-        let catalog = vault.catalog().await.expect("the catalog");
-        catalog.set_place(place.name(), place.site(), false).await.expect("a place");
-        for record in &bench.records {
-            let slip = Content::Bytes(Slip::of(record).to_bytes().into());
-            place.put_new(&record.slip_object(), slip, true).await.expect("put");
-            let (id, place, at) = (record.id, place.name().to_owned(), record.taken_in);
-            catalog.set_copies(&[Seen { id, place, state: CopyState::Good, at }]).await.expect("seen");
-        }
-        catalog.close().await;
-    });
-}
-
 #[test]
 fn copies_of_a_place_that_is_away_are_removed_when_it_is_back() {
     for is_mount_point_there in [false, true] {
         let bench = Bench::new(&[(OLD, 3)]);
         let (vault, ring) = bench.unlock();
-        know_copies(&bench, &vault);
         bench.agree(&vault, &scope(&bench.ids(0..2)));
         drop((vault, ring));
         let (store, away) = (bench.path("store-2"), bench.path("away"));
@@ -342,19 +324,6 @@ fn copies_of_a_place_that_is_away_are_removed_when_it_is_back() {
             "of the third: {names}"
         );
     }
-}
-
-/// Removed and not yet certified: what is not there then was there before.
-#[test]
-fn what_an_interrupted_run_has_removed_is_not_left() {
-    let bench = Bench::new(&[(OLD, 2)]);
-    let (vault, ring) = bench.unlock();
-    know_copies(&bench, &vault);
-    bench.agree(&vault, &scope(&bench.ids(0..2)));
-    let stopped = bench.destroy(&vault, &ring, &|step| step != Step::Removed);
-    assert!(matches!(stopped, Err(MattersError::Stopped)));
-    let done = bench.destroy(&vault, &ring, &|_| true).expect("destroyed");
-    assert_eq!(done, Done { recordings: 2, finished: 2, ..Done::default() });
 }
 
 /// A plan changes nothing, and a run does not move what later clocks are held against.

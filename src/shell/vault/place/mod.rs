@@ -24,7 +24,7 @@ use crate::archive::copies::Worm;
 use crate::base::time::Stamp;
 
 pub use crate::shell::vault::place::directory::Directory;
-pub use crate::shell::vault::place::open::{Patience, open, open_if_there, open_with};
+pub use crate::shell::vault::place::open::{Patience, if_there, open, open_with};
 pub use crate::shell::vault::place::read::{Found, Pace, check, fetch};
 
 /// A place.

@@ -68,10 +68,13 @@ pub fn open(config: &PlaceConfig) -> Result<Arc<dyn Place>, PlaceError> {
     open_with(config, Patience::default())
 }
 
-/// Opens a place; one that is not there says so of all that is asked of it. Where it is named so that it can never be,
-/// this fails.
-pub fn open_if_there(config: &PlaceConfig) -> Result<Arc<dyn Place>, PlaceError> {
-    match open(config) {
+/// What was opened; a place that is not there says so of all that is asked of it. Where it is named so that it can never
+/// be, this fails.
+pub fn if_there(
+    config: &PlaceConfig,
+    opened: Result<Arc<dyn Place>, PlaceError>,
+) -> Result<Arc<dyn Place>, PlaceError> {
+    match opened {
         Err(error) if !matches!(error, PlaceError::Config { .. }) => {
             let PlaceConfig { name, site, .. } = config;
             Ok(Arc::new(Away { name: name.clone(), site: site.clone(), why: error.to_string() }))
