@@ -142,7 +142,18 @@ impl Bench {
             record.receipt.files.push(ReceiptFile { name: name.clone(), bytes: 1, sha256: [4; 32] });
             record.files.push(ArchivedFile { name, ..file });
         }
-        std::fs::write(vault.incoming().join(&record.files[0].name), &sealed).expect("incoming");
+        // Wherever intake writes, while it does and when it is done.
+        let name = &record.files[0].name;
+        for path in [
+            format!("staged/{name}"),
+            format!("staged/.{name}.new"),
+            format!("recorders/0123456789abcdef0123456789abcdef/{name}"),
+            format!("recorders/0123456789abcdef0123456789abcdef/.{name}.part"),
+        ] {
+            let path = vault.incoming().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("incoming");
+            std::fs::write(path, &sealed).expect("incoming");
+        }
         for place in vault.places().expect("places") {
             let put = |bytes: &[u8]| Content::Bytes(bytes.to_vec().into());
             let file = &record.files[0];

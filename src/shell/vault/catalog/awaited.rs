@@ -1,6 +1,8 @@
 //! What recorders' logs say, and what of it is not here yet: so that no receipt is forgotten, however long its files
 //! take, and every entry of every log is in one book.
 
+use std::collections::BTreeSet;
+
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
@@ -9,7 +11,9 @@ use crate::archive::record::RecordingId;
 use crate::seal::receipt::Receipt;
 use crate::shell::vault::catalog::recorders::{self, Position};
 use crate::shell::vault::catalog::schema::Migration;
-use crate::shell::vault::catalog::{Catalog, CatalogError, number_at, signed, statement, values};
+use crate::shell::vault::catalog::{
+    Catalog, CatalogError, id_at, number_at, placeholders, signed, statement, values,
+};
 
 /// Entries that a log has more than were known.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +81,28 @@ impl Catalog {
         .await
         .map_err(fault.clone())?;
         row.as_ref().map(awaited_at).transpose().map_err(fault)
+    }
+
+    /// Which of these recordings are awaited of a recorder.
+    pub async fn awaited_of(
+        &self,
+        recorder: &str,
+        ids: &[RecordingId],
+    ) -> Result<BTreeSet<RecordingId>, CatalogError> {
+        let fault = self.fault("looking which recordings are awaited");
+        let mut awaited = BTreeSet::new();
+        for ids in ids.chunks(ROWS_MAX) {
+            let sql = format!(
+                "SELECT id FROM awaited WHERE recorder = (SELECT no FROM recorders WHERE key = $1) AND id IN ({})",
+                placeholders(ids.len(), 2)
+            );
+            let query = statement(sql).bind(recorder.to_owned());
+            let query = ids.iter().fold(query, |query, id| query.bind(id.as_bytes().to_vec()));
+            for row in query.fetch_all(self.pool()).await.map_err(fault.clone())? {
+                awaited.insert(id_at(&row, 0).map_err(fault.clone())?);
+            }
+        }
+        Ok(awaited)
     }
 
     /// Says why receipts could not be taken in.

@@ -109,7 +109,9 @@ impl Catalog {
         let headers: BTreeMap<_, _> =
             records.iter().map(|record| (record.id, headers_of(&record.files))).collect();
         let on_it = medium.recordings.iter().map(|id| (*id, headers.get(id).map(|digest| digest.0.to_vec())));
-        insert_on_it(&mut transaction, &medium.id, &on_it.collect::<Vec<_>>()).await.map_err(fault.clone())?;
+        insert_on_it(&mut transaction, &medium.id, &on_it.collect::<Vec<_>>())
+            .await
+            .map_err(fault.clone())?;
         add_move(&mut transaction, &medium.id, written).await.map_err(fault)?;
         self.commit(doing, transaction).await
     }
@@ -238,10 +240,11 @@ impl Catalog {
                 state: row.try_get(4)?,
                 seal: row.try_get(5)?,
                 place: row.try_get(6)?,
-                recordings: on_it
-                    .iter()
-                    .map(|row| Ok((id_at(row, 0)?, row.try_get(1)?)))
-                    .collect::<Result<_, sqlx::Error>>()?,
+                recordings: on_it.iter().map(|row| Ok((id_at(row, 0)?, row.try_get(1)?))).collect::<Result<
+                    _,
+                    sqlx::Error,
+                >>(
+                )?,
                 moves: Vec::new(),
             })
         };
@@ -336,7 +339,8 @@ async fn insert_on_it(
     recordings: &[OnIt],
 ) -> Result<(), sqlx::Error> {
     for some in recordings.chunks(ROWS_MAX) {
-        let sql = format!("INSERT INTO media_recordings (id, medium, headers) VALUES {}", values(some.len(), 3, 1));
+        let sql =
+            format!("INSERT INTO media_recordings (id, medium, headers) VALUES {}", values(some.len(), 3, 1));
         let bind = |query: sqlx::query::Query<'static, sqlx::Any, _>, (id, headers): &OnIt| {
             query.bind(id.as_bytes().to_vec()).bind(medium.to_owned()).bind(headers.clone())
         };

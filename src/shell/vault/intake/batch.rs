@@ -96,8 +96,8 @@ impl Intake {
         awaited: Vec<Awaited>,
     ) -> Result<Report, IntakeError> {
         let (mut report, mut faults) = (Report::default(), Vec::new());
+        let (known, awaited) = self.leave_known(recorder, awaited, &mut report, &mut faults).await?;
         let mut batch = Batch::sort(dir, whose, awaited, &mut report, &mut faults)?;
-        self.leave_known(recorder, &mut batch, &mut report, &mut faults).await?;
         let new = match &self.keys() {
             Some(ring) => {
                 let kept =
@@ -109,12 +109,15 @@ impl Intake {
         let without = batch.without_files.iter().map(|awaited| without_files(recorder, awaited));
         let new: Vec<NewRecord> = new.into_iter().chain(without).collect();
         self.put_slips(new.iter().map(|new| &new.record)).await?;
-        let arrived = self.book(recorder, &new, &batch, &mut report, &mut faults).await?;
+        let arrived = self.book(recorder, &new, &known, &mut report, &mut faults).await?;
         self.tell_faults(recorder, &faults, &report).await?;
-        self.catalog.set_arrived(recorder, &arrived).await?;
+        self.catalog.set_arrived(recorder, &arrived.iter().copied().collect::<Vec<_>>()).await?;
         self.passed(Step::Arrived)?;
         if whose == Whose::Vault {
-            let files = new.iter().flat_map(|new| &new.record.receipt.files);
+            let new = new.iter().map(|new| (new.record.receipt_index, &new.record.receipt));
+            let all = new.chain(known.iter().map(|(_, known)| (known.index, &known.receipt)));
+            let gone = all.filter(|(index, receipt)| arrived.contains(index) && id_of(receipt).is_ok());
+            let files = gone.flat_map(|(_, receipt)| &receipt.files);
             self.remove_files(dir, files.map(|file| file.name.as_str()))?;
         }
         Ok(report)
@@ -125,13 +128,14 @@ impl Intake {
         &self,
         recorder: &str,
         new: &[NewRecord],
-        batch: &Batch,
+        known: &[Known],
         report: &mut Report,
         faults: &mut Vec<(u64, String)>,
-    ) -> Result<Vec<u64>, IntakeError> {
+    ) -> Result<BTreeSet<u64>, IntakeError> {
         let taken = self.catalog.take_in(new).await?;
         self.passed(Step::Catalogued)?;
-        let (mut done, mut arrived) = (batch.known.clone(), batch.known_indexes.clone());
+        let (mut done, mut arrived): (Vec<_>, BTreeSet<_>) =
+            known.iter().map(|(id, awaited)| (*id, awaited.index)).unzip();
         for (new, taken) in new.iter().zip(taken) {
             let Record { id, receipt_index, phase, .. } = &new.record;
             match taken {
@@ -146,7 +150,7 @@ impl Intake {
                 Taken::New => report.archived += 1,
             }
             done.push(*id);
-            arrived.push(*receipt_index);
+            arrived.insert(*receipt_index);
         }
         if !done.is_empty() {
             let details = serde_json::json!({
@@ -159,37 +163,39 @@ impl Intake {
         Ok(arrived)
     }
 
-    /// What the catalog has already is left as it is: something destroyed must not come back.
+    /// Parts what the catalog has already from what is yet to come, whether files of it are there or not: it is left
+    /// as it is, for something destroyed must not come back.
     async fn leave_known(
         &self,
         recorder: &str,
-        batch: &mut Batch,
+        awaited: Vec<Awaited>,
         report: &mut Report,
         faults: &mut Vec<(u64, String)>,
-    ) -> Result<(), IntakeError> {
-        let ids: Vec<_> = batch.items.iter().map(|item| item.id).collect();
-        let known: BTreeMap<_, _> =
+    ) -> Result<(Vec<Known>, Vec<Awaited>), IntakeError> {
+        let ids: Vec<RecordingId> =
+            awaited.iter().filter_map(|awaited| awaited.receipt.id.parse().ok()).collect();
+        let records: BTreeMap<_, _> =
             self.catalog.get_all(&ids).await?.into_iter().map(|record| (record.id, record)).collect();
-        let (mut known_ids, mut known_indexes) = (Vec::new(), Vec::new());
-        batch.items.retain(|item| {
-            let Some(record) = known.get(&item.id) else { return true };
-            if record.receipt == item.receipt
-                && record.recorder == recorder
-                && record.receipt_index == item.index
-            {
-                report.known += 1;
-                known_ids.push(item.id);
-                known_indexes.push(item.index);
-            } else {
-                let why = "another receipt is known by this id".to_owned();
-                faults.push((item.index, why.clone()));
-                report.refused.push((item.id.to_string(), why));
+        let (mut known, mut rest) = (Vec::new(), Vec::new());
+        for awaited in awaited {
+            let record = awaited.receipt.id.parse().ok().and_then(|id| records.get(&id));
+            match record {
+                None => rest.push(awaited),
+                Some(record)
+                    if record.receipt == awaited.receipt
+                        && record.recorder == recorder
+                        && record.receipt_index == awaited.index =>
+                {
+                    report.known += 1;
+                    known.push((record.id, awaited));
+                }
+                Some(_) => {
+                    let why = "another receipt is known by this id".to_owned();
+                    refuse(&awaited, why, report, faults);
+                }
             }
-            false
-        });
-        batch.known = known_ids;
-        batch.known_indexes = known_indexes;
-        Ok(())
+        }
+        Ok((known, rest))
     }
 
     /// Has why something was not taken in in the catalog, and in the log where it is said for the first time.
@@ -403,21 +409,13 @@ impl Intake {
         Ok(items.iter().map(new).collect())
     }
 
-    /// Removes files that are archived; those that are not there are gone already.
+    /// Removes files that are archived.
     pub(super) fn remove_files<'a>(
         &self,
         dir: &Path,
         names: impl Iterator<Item = &'a str>,
     ) -> Result<(), IntakeError> {
-        for name in names {
-            let path = dir.join(name);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                other => other.map_err(IntakeError::io("removing", &path))?,
-            }
-            self.passed(Step::FileRemoved)?;
-        }
-        Ok(())
+        names.map(|name| dir.join(name)).try_for_each(|path| self.remove_file(&path))
     }
 }
 
@@ -425,9 +423,10 @@ impl Intake {
 struct Batch {
     items: Vec<Item>,
     without_files: Vec<Awaited>,
-    known: Vec<RecordingId>,
-    known_indexes: Vec<u64>,
 }
+
+/// What the catalog has, and is awaited all the same: an interrupted run, or a log that is read from its beginning.
+type Known = (RecordingId, Awaited);
 
 impl Batch {
     fn sort(

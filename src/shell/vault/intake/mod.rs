@@ -15,6 +15,7 @@ mod details;
 mod files;
 mod logs;
 pub mod protocol;
+pub(super) mod received;
 pub mod serve;
 mod slips;
 mod staged;

@@ -102,7 +102,12 @@ pub fn router(shared: Arc<Shared>) -> Router {
 
 /// Folder of what a recorder sends.
 pub fn folder(intake: &Intake, recorder: &VerifyKey) -> PathBuf {
-    intake.incoming(RECORDERS).join(&Digest::of(recorder.to_string().as_bytes()).to_string()[..32])
+    intake.incoming(RECORDERS).join(folder_name(&recorder.to_string()))
+}
+
+/// Its name: keys have characters that names of files should not.
+pub(super) fn folder_name(recorder: &str) -> String {
+    Digest::of(recorder.as_bytes()).to_string()[..32].to_owned()
 }
 
 type Peers = ConnectInfo<Peer>;

@@ -244,18 +244,27 @@ impl Intake {
                 add(Err(IntakeError::Stranger { recorder: recorder.key.clone() }));
                 continue;
             };
-            let sent = protocol::folder(self, &key);
-            if sent.is_dir() {
-                add(self.take_in_awaited(&key, &sent, Whose::Vault).await);
-            }
+            add(self.take_in_sent(&key).await);
             if let Some(spool) = &recorder.spool {
-                add(self.take_in_folder(spool).await);
-                if recorder.free {
+                let taken = self.take_in_folder(spool).await;
+                // From a folder whose log is refused nothing is removed.
+                let is_to_be_freed = taken.is_ok() && recorder.free;
+                add(taken);
+                if is_to_be_freed {
                     add(self.free_folder(&key, spool).await);
                 }
             }
         }
         (report, fault)
+    }
+
+    /// Takes in what a recorder has sent, and nothing where it has sent nothing.
+    pub async fn take_in_sent(&self, recorder: &VerifyKey) -> Result<Report, IntakeError> {
+        let sent = protocol::folder(self, recorder);
+        if !sent.is_dir() {
+            return Ok(Report::default());
+        }
+        self.take_in_awaited(recorder, &sent, Whose::Vault).await
     }
 
     /// Removes from a recorder's folder the files of recordings that are archived in as many copies as asked.

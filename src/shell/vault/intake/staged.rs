@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::archive::entry::{Outcome, Resource};
 use crate::archive::intake::Verdict;
-use crate::archive::record::{Phase, Record, RecordingId};
+use crate::archive::record::{Phase, Record};
 use crate::archive::search::Cursor;
 use crate::shell::vault::catalog::recordings::{Archived, Filter};
 use crate::shell::vault::intake::batch::{Item, read_files};
@@ -16,6 +16,7 @@ impl Intake {
     /// Puts what is staged under its envelopes. Does nothing while the vault is locked.
     pub async fn archive_staged(&self) -> Result<Report, IntakeError> {
         let mut report = Report::default();
+        self.sweep_sent().await?;
         let Some(ring) = self.keys() else { return Ok(report) };
         self.sweep_staged().await?;
         let filter = Filter { phase: Some(Phase::Staged), ..Filter::default() };
@@ -75,33 +76,6 @@ impl Intake {
         report.archived += ids.len() as u64;
         let files = kept.iter().flat_map(|kept| &kept.item.receipt.files);
         self.remove_files(&staged, files.map(|file| file.name.as_str()))
-    }
-
-    /// Removes what an interrupted run has left of recordings that are archived, or destroyed.
-    async fn sweep_staged(&self) -> Result<(), IntakeError> {
-        let staged = self.incoming(STAGED);
-        let mut names: BTreeMap<RecordingId, Vec<String>> = BTreeMap::new();
-        let entries = match std::fs::read_dir(&staged) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(IntakeError::io("listing", &staged))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(IntakeError::io("listing", &staged))?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            if let Some(Ok(id)) = name.split('.').next().map(str::parse) {
-                names.entry(id).or_default().push(name);
-            }
-        }
-        let ids: Vec<_> = names.keys().copied().collect();
-        for ids in ids.chunks(BATCH_MAX as usize) {
-            for record in self.catalog.get_all(ids).await? {
-                if record.phase != Phase::Staged {
-                    let left = names.get(&record.id).into_iter().flatten();
-                    self.remove_files(&staged, left.map(String::as_str))?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
