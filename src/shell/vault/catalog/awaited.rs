@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use crate::archive::intake::Books;
+use crate::archive::intake::{Books, Known};
 use crate::archive::record::RecordingId;
 use crate::seal::receipt::Receipt;
 use crate::shell::vault::catalog::recorders::{self, Position};
@@ -36,19 +36,37 @@ pub struct Awaited {
 }
 
 impl Catalog {
-    /// Says that the log of `recorder` is known up to `position`, with the entries between: all or nothing. Entries
-    /// that are known already are left as they are.
+    /// Says that the log of `recorder` is known up to `position`, with the entries between: all or nothing, and only
+    /// where it is known as far as `known`, for that is what they were proved to continue. Whether it was so.
     pub async fn note_log(
         &self,
         recorder: &str,
+        known: &Known,
         position: &Position,
         entries: &NewEntries,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<bool, CatalogError> {
         let doing = "writing what a recorder's log says";
         let fault = self.fault(doing);
         let mut transaction = self.begin(doing).await?;
         let number = recorders::number(&mut transaction, recorder).await.map_err(fault.clone())?;
-        note(&mut transaction, number, position, entries).await.map_err(fault)?;
+        // First: a second one waits here, and then sees that it is too late.
+        if !move_on(&mut transaction, number, known, position).await.map_err(fault.clone())? {
+            transaction.rollback().await.map_err(fault)?;
+            return Ok(false);
+        }
+        insert_entries(&mut transaction, number, entries).await.map_err(fault)?;
+        self.commit(doing, transaction).await?;
+        Ok(true)
+    }
+
+    /// Has entries of the log of `recorder` without saying how far it is known: those of another catalog, which knows
+    /// it. Entries that are there already are left as they are.
+    pub async fn add_entries(&self, recorder: &str, entries: &NewEntries) -> Result<(), CatalogError> {
+        let doing = "taking over what a recorder's log says";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        let number = recorders::number(&mut transaction, recorder).await.map_err(fault.clone())?;
+        insert_entries(&mut transaction, number, entries).await.map_err(fault)?;
         self.commit(doing, transaction).await
     }
 
@@ -191,10 +209,28 @@ fn awaited_at(row: &AnyRow) -> Result<Awaited, sqlx::Error> {
     Ok(Awaited { index: number_at(row, 0)?, receipt, fault: row.try_get(2)? })
 }
 
-async fn note(
+/// Whether the log was known as far as `known`, and so is known up to `position` now.
+async fn move_on(
     connection: &mut AnyConnection,
     recorder: i64,
+    known: &Known,
     position: &Position,
+) -> Result<bool, sqlx::Error> {
+    let sql = "UPDATE recorders SET size = $1, root = $2, checkpoint = $3
+        WHERE no = $4 AND size = $5 AND (root = $6 OR (root IS NULL AND size = 0))";
+    let query = sqlx::query(sql)
+        .bind(signed(position.size))
+        .bind(position.root.0.to_vec())
+        .bind(position.checkpoint.clone())
+        .bind(recorder)
+        .bind(signed(known.size))
+        .bind(known.root.0.to_vec());
+    Ok(query.execute(connection).await?.rows_affected() > 0)
+}
+
+async fn insert_entries(
+    connection: &mut AnyConnection,
+    recorder: i64,
     entries: &NewEntries,
 ) -> Result<(), sqlx::Error> {
     for receipts in entries.receipts.chunks(ROWS_MAX) {
@@ -224,14 +260,6 @@ async fn note(
         }
         query.execute(&mut *connection).await?;
     }
-    // Another process may have been quicker: a log never shrinks.
-    let sql = "UPDATE recorders SET size = $1, root = $2, checkpoint = $3 WHERE no = $4 AND size <= $1";
-    let query = sqlx::query(sql)
-        .bind(signed(position.size))
-        .bind(position.root.0.to_vec())
-        .bind(position.checkpoint.clone())
-        .bind(recorder);
-    query.execute(&mut *connection).await?;
     Ok(())
 }
 

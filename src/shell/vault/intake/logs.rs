@@ -154,7 +154,9 @@ impl Intake {
             }
         }
         let position = Position { size: now.size, root: now.root, checkpoint: piece.checkpoint.clone() };
-        self.catalog.note_log(&name, &position, &entries).await?;
+        if !self.catalog.note_log(&name, &known, &position, &entries).await? {
+            return Ok(0);
+        }
         self.passed(Step::LogNoted)?;
         Ok(piece.entries.len() as u64)
     }
