@@ -96,6 +96,8 @@ impl Intake {
         awaited: Vec<Awaited>,
     ) -> Result<Report, IntakeError> {
         let (mut report, mut faults) = (Report::default(), Vec::new());
+        let before: BTreeMap<u64, String> =
+            awaited.iter().map(|awaited| (awaited.index, awaited.fault.clone())).collect();
         let (known, awaited) = self.leave_known(recorder, awaited, &mut report, &mut faults).await?;
         let mut batch = Batch::sort(dir, whose, awaited, &mut report, &mut faults)?;
         let new = match &self.keys() {
@@ -110,6 +112,7 @@ impl Intake {
         let new: Vec<NewRecord> = new.into_iter().chain(without).collect();
         self.put_slips(new.iter().map(|new| &new.record)).await?;
         let arrived = self.book(recorder, &new, &known, &mut report, &mut faults).await?;
+        faults.retain(|(index, why)| before.get(index) != Some(why));
         self.tell_faults(recorder, &faults, &report).await?;
         self.catalog.set_arrived(recorder, &arrived.iter().copied().collect::<Vec<_>>()).await?;
         self.passed(Step::Arrived)?;
@@ -198,7 +201,7 @@ impl Intake {
         Ok((known, rest))
     }
 
-    /// Has why something was not taken in in the catalog, and in the log where it is said for the first time.
+    /// Has why something was not taken in in the catalog, and in the log: to be called where that was not said before.
     async fn tell_faults(
         &self,
         recorder: &str,
@@ -460,9 +463,7 @@ impl Batch {
                     batch.items.push(Item { id, index: awaited.index, receipt: awaited.receipt, files });
                 }
                 Ok((_, Verdict::Wait(why))) => {
-                    if awaited.fault != why {
-                        faults.push((awaited.index, why.clone()));
-                    }
+                    faults.push((awaited.index, why.clone()));
                     report.waiting.push((awaited.receipt.id, why));
                 }
                 Ok((files, Verdict::Refuse(why))) if whose == Whose::Vault => {
@@ -480,9 +481,7 @@ impl Batch {
 }
 
 fn refuse(awaited: &Awaited, why: String, report: &mut Report, faults: &mut Vec<(u64, String)>) {
-    if awaited.fault != why {
-        faults.push((awaited.index, why.clone()));
-    }
+    faults.push((awaited.index, why.clone()));
     report.refused.push((awaited.receipt.id.clone(), why));
 }
 

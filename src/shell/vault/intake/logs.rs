@@ -10,6 +10,7 @@ use crate::seal::log_survey::bundle_path;
 use crate::seal::log_verify::{TileNodes, bundle_entries};
 use crate::seal::note::VerifyKey;
 use crate::seal::tree::{Hash, consistency_proof};
+use crate::shell::clock;
 use crate::shell::receipts::{DIR_NAME, read_file, read_key};
 use crate::shell::vault::catalog::awaited::NewEntries;
 use crate::shell::vault::catalog::recorders::Position;
@@ -104,7 +105,11 @@ impl Intake {
             let known = self.known(spool.recorder()).await?;
             let piece = spool.piece(known.size)?;
             let count = piece.entries.len() as u64;
-            report.entries += self.note_piece(spool.recorder(), &piece).await?;
+            let noted = self.note_piece(spool.recorder(), &piece).await;
+            if let Err(error) = &noted {
+                self.tell_refusal(error)?;
+            }
+            report.entries += noted?;
             if count == 0 || known.size + count >= spool.size() {
                 return Ok(report);
             }
@@ -117,8 +122,19 @@ impl Intake {
         Ok(position.map_or_else(Known::default, |at| Known { size: at.size, root: at.root }))
     }
 
+    /// Has in the vault's log that a recorder's log was refused. The recorder goes on trying: it is said once an hour.
+    pub(super) fn tell_refusal(&self, error: &IntakeError) -> Result<(), IntakeError> {
+        let IntakeError::Refused { recorder, refusal } = error else { return Ok(()) };
+        let kind = format!("{recorder} {:?}", std::mem::discriminant(refusal));
+        if !self.told.is_new(kind, clock::monotonic()) {
+            return Ok(());
+        }
+        tracing::error!(recorder, "{refusal}");
+        self.log(Resource::Recorder(recorder.clone()), Outcome::Failed(refusal.to_string()))
+    }
+
     /// Knows a recorder's log further by a piece, once it is proved to continue what is known. A log that does not is
-    /// refused, and the vault's log has that.
+    /// refused: see [`Self::tell_refusal`].
     pub async fn note_piece(&self, recorder: &VerifyKey, piece: &LogPiece) -> Result<u64, IntakeError> {
         let name = recorder.to_string();
         let known = self.known(recorder).await?;
@@ -135,11 +151,7 @@ impl Intake {
         });
         let now = match checked {
             Some(Ok(now)) => now,
-            Some(Err(refusal)) => {
-                tracing::error!(recorder = name, "{refusal}");
-                self.log(Resource::Recorder(name.clone()), Outcome::Failed(refusal.to_string()))?;
-                return Err(IntakeError::Refused { recorder: name, refusal });
-            }
+            Some(Err(refusal)) => return Err(IntakeError::Refused { recorder: name, refusal }),
             None => return Err(IntakeError::Tile { recorder: name, path: "tile".into() }),
         };
         if piece.entries.is_empty() {

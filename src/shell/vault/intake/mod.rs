@@ -20,6 +20,7 @@ pub mod serve;
 mod slips;
 mod staged;
 pub mod tls;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -34,6 +35,7 @@ use crate::shell::entropy::NoRandomness;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
 use crate::shell::vault::home::{Vault, VaultError};
+use crate::shell::vault::intake::told::Told;
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::log::Denied;
@@ -48,8 +50,9 @@ pub struct Intake {
     place: Arc<dyn Place>,
     /// Of all that are of one vault in this process.
     keys: Arc<RwLock<Option<Arc<KeyRing>>>>,
+    told: Arc<Told>,
     /// For tests: whether to go on after a step.
-    after: Box<dyn Fn(Step) -> bool + Send + Sync>,
+    after: Arc<dyn Fn(Step) -> bool + Send + Sync>,
 }
 
 /// Steps after which a test may end it.
@@ -217,18 +220,19 @@ impl Intake {
     /// Another one with the same keys, and a catalog of its own: for another thread.
     pub async fn another(&self) -> Result<Self, IntakeError> {
         let other = Self::open(Arc::clone(&self.vault)).await?;
-        Ok(Self { keys: Arc::clone(&self.keys), ..other })
+        let (keys, told, after) = (self.keys.clone(), self.told.clone(), self.after.clone());
+        Ok(Self { keys, told, after, ..other })
     }
 
     /// The same with a catalog and place that are open.
     pub fn with(vault: Arc<Vault>, catalog: Catalog, place: Arc<dyn Place>) -> Self {
-        Self { vault, catalog, place, keys: Arc::default(), after: Box::new(|_| true) }
+        Self { vault, catalog, place, keys: Arc::default(), told: Arc::default(), after: Arc::new(|_| true) }
     }
 
     /// For tests: goes on after a step only where `after` says so.
     #[must_use]
     pub fn ending(mut self, after: impl Fn(Step) -> bool + Send + Sync + 'static) -> Self {
-        self.after = Box::new(after);
+        self.after = Arc::new(after);
         self
     }
 

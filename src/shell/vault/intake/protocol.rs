@@ -140,6 +140,14 @@ impl std::convert::From<IntakeError> for Refused {
     }
 }
 
+/// Does on another thread what waits for a disk: connections wait for each other otherwise.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Refused(StatusCode::SERVICE_UNAVAILABLE, "the vault is ending".into()))?
+}
+
 async fn known(State(shared): State<Arc<Shared>>, ConnectInfo(peer): Peers) -> Answer {
     let known = shared.intake.known(&peer.recorder).await?;
     Ok(Json(KnownSize { size: known.size }).into_response())
@@ -151,7 +159,15 @@ async fn receipts(
     Json(piece): Json<LogPiece>,
 ) -> Answer {
     shared.intake.check_recorder(&peer.recorder)?;
-    shared.intake.note_piece(&peer.recorder, &piece).await?;
+    if let Err(error) = shared.intake.note_piece(&peer.recorder, &piece).await {
+        let intake = shared.intake.clone();
+        // Waits for the disk.
+        return blocking(move || {
+            intake.tell_refusal(&error)?;
+            Err(error.into())
+        })
+        .await;
+    }
     shared.came.notify_one();
     let known = shared.intake.known(&peer.recorder).await?;
     Ok(Json(KnownSize { size: known.size }).into_response())
