@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use crate::archive::intake::{Books, Known};
-use crate::archive::record::RecordingId;
+use crate::archive::record::{Record, RecordingId};
 use crate::seal::receipt::Receipt;
 use crate::shell::vault::catalog::recorders::{self, Position};
 use crate::shell::vault::catalog::schema::Migration;
@@ -147,6 +147,18 @@ impl Catalog {
         self.commit(doing, transaction).await
     }
 
+    /// Has receipts awaited again whose recordings are staged, each with why they cannot be archived, and forgets that
+    /// they are staged: all or nothing.
+    pub async fn await_again(&self, again: &[(Record, String)]) -> Result<(), CatalogError> {
+        let doing = "having staged recordings awaited again";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        for (record, why) in again {
+            await_one_again(&mut transaction, record, why).await.map_err(fault.clone())?;
+        }
+        self.commit(doing, transaction).await
+    }
+
     /// Says that recordings have been taken in.
     pub async fn set_arrived(&self, recorder: &str, indexes: &[u64]) -> Result<(), CatalogError> {
         let doing = "writing what has arrived";
@@ -207,6 +219,32 @@ fn awaited_at(row: &AnyRow) -> Result<Awaited, sqlx::Error> {
     let receipt =
         Receipt::from_entry(entry.as_bytes()).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     Ok(Awaited { index: number_at(row, 0)?, receipt, fault: row.try_get(2)? })
+}
+
+async fn await_one_again(
+    connection: &mut AnyConnection,
+    record: &Record,
+    why: &str,
+) -> Result<(), sqlx::Error> {
+    let id = record.id.as_bytes().to_vec();
+    // Another process may have archived it just now; it waits here until we are done, or we for it.
+    let mine = sqlx::query("UPDATE recordings SET phase = 'staged' WHERE id = $1 AND phase = 'staged'");
+    if mine.bind(id.clone()).execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(());
+    }
+    for sql in [
+        "DELETE FROM files WHERE id = $1",
+        "DELETE FROM receipts WHERE id = $1",
+        "DELETE FROM recordings WHERE id = $1",
+    ] {
+        sqlx::query(sql).bind(id.clone()).execute(&mut *connection).await?;
+    }
+    let number = recorders::number(connection, &record.recorder).await?;
+    let receipts = vec![(record.receipt_index, record.receipt.clone())];
+    insert_entries(connection, number, &NewEntries { receipts, others: Vec::new() }).await?;
+    let sql = "UPDATE awaited SET fault = $1 WHERE recorder = $2 AND place = $3";
+    let query = sqlx::query(sql).bind(why.to_owned()).bind(number).bind(signed(record.receipt_index));
+    query.execute(connection).await.map(drop)
 }
 
 /// Whether the log was known as far as `known`, and so is known up to `position` now.

@@ -427,7 +427,8 @@ impl<'a> Pages<'a> {
 
 /// How names of manifests end.
 pub const MANIFEST_SUFFIX: &str = ".json.age";
-const MANIFEST_BYTES_MAX: u64 = 256 << 20;
+/// What is longer is opened nowhere.
+pub(in crate::shell::vault) const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 const NAMES_MAX: usize = 20_000;
 const BATCH: usize = 256;
 const PAGE: u32 = 500;

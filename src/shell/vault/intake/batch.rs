@@ -22,6 +22,7 @@ use crate::seal::receipt::Receipt;
 use crate::shell::canary;
 use crate::shell::clock;
 use crate::shell::vault::catalog::awaited::Awaited;
+use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::catalog::recordings::{NewRecord, Taken};
 use crate::shell::vault::intake::files::Came;
 use crate::shell::vault::intake::{Intake, IntakeError, Report, STAGED, Step, Whose, details};
@@ -78,8 +79,10 @@ impl Intake {
         loop {
             let awaited = self.catalog.awaited(&name, from, BATCH_MAX).await?;
             let Some(last) = awaited.last() else { break };
-            from = last.index + 1;
-            report.add(self.take_in_batch(&name, dir, whose, awaited).await?);
+            let after = last.index + 1;
+            let (done, goes_on_at) = self.take_in_batch(&name, dir, whose, awaited).await?;
+            from = goes_on_at.unwrap_or(after);
+            report.add(done);
         }
         report.missing = self.catalog.books(&name).await?.missing();
         if report.missing > 0 {
@@ -88,18 +91,19 @@ impl Intake {
         Ok(report)
     }
 
+    /// Takes in as many of these as fit into memory. What was done, and the place of the first that did not.
     async fn take_in_batch(
         &self,
         recorder: &str,
         dir: &Path,
         whose: Whose,
         awaited: Vec<Awaited>,
-    ) -> Result<Report, IntakeError> {
+    ) -> Result<(Report, Option<u64>), IntakeError> {
         let (mut report, mut faults) = (Report::default(), Vec::new());
         let before: BTreeMap<u64, String> =
             awaited.iter().map(|awaited| (awaited.index, awaited.fault.clone())).collect();
         let (known, awaited) = self.leave_known(recorder, awaited, &mut report, &mut faults).await?;
-        let mut batch = Batch::sort(dir, whose, awaited, &mut report, &mut faults)?;
+        let mut batch = Batch::sort(dir, whose, awaited, self.held_max, &mut report, &mut faults)?;
         let new = match &self.keys() {
             Some(ring) => {
                 let kept =
@@ -123,7 +127,7 @@ impl Intake {
             let files = gone.flat_map(|(_, receipt)| &receipt.files);
             self.remove_files(dir, files.map(|file| file.name.as_str()))?;
         }
-        Ok(report)
+        Ok((report, batch.goes_on_at))
     }
 
     /// Has recordings in the catalog, then in the log. Places in the recorder's log of those that are awaited no more.
@@ -298,6 +302,14 @@ impl Intake {
             return Ok(Err((item, why.into())));
         };
         let manifest = match item.files.last() {
+            Some(last) if !item.receipt.is_recovered() && last.bytes() > MANIFEST_BYTES_MAX => {
+                let why = format!(
+                    "`{}` has {} bytes, and a manifest has at most {MANIFEST_BYTES_MAX}",
+                    last.path.display(),
+                    last.bytes()
+                );
+                return Ok(Err((item, why)));
+            }
             Some(last) if !item.receipt.is_recovered() => match read_manifest(&item.receipt, last, &opener) {
                 Ok(manifest) => Some(manifest),
                 Err(why) => return Ok(Err((item, why))),
@@ -426,6 +438,8 @@ impl Intake {
 struct Batch {
     items: Vec<Item>,
     without_files: Vec<Awaited>,
+    /// Place of the first that was not looked at.
+    goes_on_at: Option<u64>,
 }
 
 /// What the catalog has, and is awaited all the same: an interrupted run, or a log that is read from its beginning.
@@ -436,11 +450,16 @@ impl Batch {
         dir: &Path,
         whose: Whose,
         awaited: Vec<Awaited>,
+        held_max: u64,
         report: &mut Report,
         faults: &mut Vec<(u64, String)>,
     ) -> Result<Self, IntakeError> {
-        let mut batch = Self::default();
+        let (mut batch, mut held) = (Self::default(), 0);
         for awaited in awaited {
+            if held >= held_max {
+                batch.goes_on_at = Some(awaited.index);
+                break;
+            }
             // Of calls to itself the recorder keeps only the newest: they are no recordings.
             let is_canary = |receipt: &Receipt| {
                 receipt.files.iter().all(|file| canary::is_name(&file.name)) && !receipt.files.is_empty()
@@ -460,16 +479,21 @@ impl Batch {
             };
             match read_files(dir, &awaited.receipt) {
                 Ok((files, Verdict::Accept)) => {
+                    held += files.iter().map(Came::held).sum::<u64>();
                     batch.items.push(Item { id, index: awaited.index, receipt: awaited.receipt, files });
                 }
                 Ok((_, Verdict::Wait(why))) => {
                     faults.push((awaited.index, why.clone()));
                     report.waiting.push((awaited.receipt.id, why));
                 }
-                Ok((files, Verdict::Refuse(why))) if whose == Whose::Vault => {
-                    // It was right when it came: a power failure. It is sent again.
-                    for came in files {
-                        std::fs::remove_file(&came.path).map_err(IntakeError::io("removing", &came.path))?;
+                Ok((_, Verdict::Refuse(why))) if whose == Whose::Vault => {
+                    // It was right when it came: a power failure, or the disk has lost it. It is sent again.
+                    for file in &awaited.receipt.files {
+                        let path = dir.join(&file.name);
+                        match std::fs::remove_file(&path) {
+                            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                            other => other.map_err(IntakeError::io("removing", &path))?,
+                        }
                     }
                     report.waiting.push((awaited.receipt.id, why));
                 }
@@ -490,15 +514,21 @@ pub(super) fn read_files(dir: &Path, receipt: &Receipt) -> Result<(Vec<Came>, Ve
     let (mut files, mut found) = (Vec::new(), Vec::new());
     for file in &receipt.files {
         let path = dir.join(&file.name);
-        match Came::read(&path).map_err(|error| format!("reading `{}`: {error}", path.display()))? {
-            Some(came) => {
+        let fault = |error: std::io::Error| format!("reading `{}`: {error}", path.display());
+        match Came::read(&path) {
+            Ok(Some(came)) => {
                 found.push(came.found);
                 files.push(came);
             }
-            None => {
+            Ok(None) => {
                 found.push(Found::Absent);
                 break;
             }
+            // The disk has lost it, as far as anybody can tell.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                return Ok((files, Verdict::Refuse(fault(error))));
+            }
+            Err(error) => return Err(fault(error)),
         }
     }
     let verdict = judge(receipt, &found);

@@ -51,6 +51,8 @@ pub struct Intake {
     /// Of all that are of one vault in this process.
     keys: Arc<RwLock<Option<Arc<KeyRing>>>>,
     told: Arc<Told>,
+    /// Bytes of files that a batch holds in memory: it ends with the recording that reaches this.
+    held_max: u64,
     /// For tests: whether to go on after a step.
     after: Arc<dyn Fn(Step) -> bool + Send + Sync>,
 }
@@ -226,13 +228,28 @@ impl Intake {
 
     /// The same with a catalog and place that are open.
     pub fn with(vault: Arc<Vault>, catalog: Catalog, place: Arc<dyn Place>) -> Self {
-        Self { vault, catalog, place, keys: Arc::default(), told: Arc::default(), after: Arc::new(|_| true) }
+        Self {
+            vault,
+            catalog,
+            place,
+            keys: Arc::default(),
+            told: Arc::default(),
+            held_max: HELD_BYTES_MAX,
+            after: Arc::new(|_| true),
+        }
     }
 
     /// For tests: goes on after a step only where `after` says so.
     #[must_use]
     pub fn ending(mut self, after: impl Fn(Step) -> bool + Send + Sync + 'static) -> Self {
         self.after = Arc::new(after);
+        self
+    }
+
+    /// For tests: ends batches at so many bytes.
+    #[must_use]
+    pub fn holding(mut self, held_max: u64) -> Self {
+        self.held_max = held_max;
         self
     }
 
@@ -336,3 +353,4 @@ enum Whose {
 pub const CATALOG: &str = "catalog.db";
 const STAGED: &str = "staged";
 const TRIES_MAX: u32 = 5;
+const HELD_BYTES_MAX: u64 = 256 << 20;
