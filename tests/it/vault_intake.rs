@@ -1,6 +1,7 @@
 //! Taking recordings in: from a recorder's folder to what the archive opens.
 
 mod again;
+mod broken;
 mod kill;
 mod send;
 
@@ -34,7 +35,7 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn capture(name: &str) -> PathBuf {
+pub(crate) fn capture(name: &str) -> PathBuf {
     own_captures().into_iter().find(|path| path.ends_with(name)).expect("a capture of ours")
 }
 

@@ -34,6 +34,8 @@ pub struct LogPiece {
 /// The folder that a recorder writes to.
 #[derive(Debug)]
 pub struct Spool {
+    folder: PathBuf,
+    /// Its receipts.
     dir: PathBuf,
     recorder: VerifyKey,
     note: String,
@@ -54,7 +56,7 @@ impl Spool {
         let note = String::from_utf8_lossy(&note).into_owned();
         let name = recorder.to_string();
         let opened = recorder.open(&note).map_err(|source| IntakeError::Note { recorder: name, source })?;
-        Ok(Self { dir: receipts, recorder, note, size: opened.size })
+        Ok(Self { folder: dir.into(), dir: receipts, recorder, note, size: opened.size })
     }
 
     /// Whose it is.
@@ -99,10 +101,16 @@ impl Spool {
 
 impl Intake {
     /// Knows a recorder's log further, as far as it goes.
-    pub(super) async fn note_spool(&self, spool: &Spool) -> Result<Report, IntakeError> {
-        let mut report = Report::default();
+    pub async fn note_spool(&self, spool: &Spool) -> Result<Report, IntakeError> {
+        let (mut report, mut newer) = (Report::default(), None);
         loop {
             let known = self.known(spool.recorder()).await?;
+            if known.size > spool.size() && newer.is_none() {
+                // It may have grown, and another process may have been quicker, since it was opened.
+                let again = Spool::open(&spool.folder)?;
+                newer = (again.recorder == spool.recorder).then_some(again);
+            }
+            let spool = newer.as_ref().unwrap_or(spool);
             let piece = spool.piece(known.size)?;
             let count = piece.entries.len() as u64;
             let noted = self.note_piece(spool.recorder(), &piece).await;

@@ -11,6 +11,7 @@
 //! forgotten as awaited when all that is done. So what was killed at any step is done again from its beginning.
 
 mod batch;
+mod connections;
 mod details;
 mod files;
 mod logs;
@@ -39,6 +40,7 @@ use crate::shell::vault::intake::told::Told;
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::log::Denied;
+use crate::shell::vault::matters::{self, MattersError};
 use crate::shell::vault::place::{Place, PlaceError};
 
 pub use crate::shell::vault::intake::logs::{LogPiece, PIECE_MAX, Spool};
@@ -127,6 +129,18 @@ pub enum IntakeError {
     /// The catalog does not do it.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The catalog does not go with the vault's log.
+    #[error(transparent)]
+    Matters(#[from] Box<MattersError>),
+    /// There was another catalog.
+    #[error(
+        "catalog `{catalog}` is empty, and the vault's log says that recordings were taken in: it was lost, or is \
+         another vault's. Make it anew with `sejf vault catalog rebuild --replace`; nothing is taken in before"
+    )]
+    CatalogLost {
+        /// Its address.
+        catalog: String,
+    },
     /// There is no key.
     #[error(transparent)]
     Keys(#[from] KeyFault),
@@ -207,8 +221,15 @@ impl IntakeError {
 }
 
 impl Intake {
-    /// Opens what it takes: catalog and first place. Locked.
+    /// Opens what it takes: catalog and first place. Locked. The catalog knows all that the log says was destroyed.
     pub async fn open(vault: Arc<Vault>) -> Result<Self, IntakeError> {
+        let intake = Self::open_as_it_is(vault).await?;
+        intake.check_catalog().await?;
+        matters::catch_up(&intake.vault, &intake.catalog).await.map_err(Box::new)?;
+        Ok(intake)
+    }
+
+    async fn open_as_it_is(vault: Arc<Vault>) -> Result<Self, IntakeError> {
         let address = match &vault.config.vault.catalog {
             Some(address) => address.clone(),
             None => format!("sqlite:{}", vault.home.join(CATALOG).display()),
@@ -221,9 +242,35 @@ impl Intake {
 
     /// Another one with the same keys, and a catalog of its own: for another thread.
     pub async fn another(&self) -> Result<Self, IntakeError> {
-        let other = Self::open(Arc::clone(&self.vault)).await?;
+        let other = Self::open_as_it_is(Arc::clone(&self.vault)).await?;
         let (keys, told, after) = (self.keys.clone(), self.told.clone(), self.after.clone());
-        Ok(Self { keys, told, after, ..other })
+        Ok(Self { keys, told, after, held_max: self.held_max, ..other })
+    }
+
+    /// A catalog that was lost is made by whoever opens it, and then knows nothing of what was destroyed.
+    async fn check_catalog(&self) -> Result<(), IntakeError> {
+        if !self.catalog.recorders().await?.is_empty() {
+            return Ok(());
+        }
+        let mut had_some = false;
+        self.vault.log.each(0, |_, bytes| {
+            let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
+            let counted: &[&str] = match entry.action {
+                Action::TakeIn => &["archived", "staged", "without_files", "known"],
+                // What it has found is what there was, from then on.
+                Action::Rebuild => &["recordings"],
+                _ => return Ok(()),
+            };
+            if let Outcome::Done(details) = &entry.outcome {
+                let is_some = |name: &&str| details.get(*name).and_then(|count| count.as_u64()) > Some(0);
+                had_some = counted.iter().any(is_some);
+            }
+            Ok::<_, ReceiptsError>(())
+        })?;
+        if had_some {
+            return Err(IntakeError::CatalogLost { catalog: self.catalog.name().into() });
+        }
+        Ok(())
     }
 
     /// The same with a catalog and place that are open.
@@ -249,7 +296,7 @@ impl Intake {
     /// For tests: ends batches at so many bytes.
     #[must_use]
     pub fn holding(mut self, held_max: u64) -> Self {
-        self.held_max = held_max;
+        self.held_max = held_max.max(1);
         self
     }
 

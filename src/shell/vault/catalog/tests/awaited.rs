@@ -1,6 +1,9 @@
 //! What recorders' logs say.
 
+use std::collections::BTreeSet;
+
 use crate::archive::intake::{Books, Known};
+use crate::archive::record::{Phase, Record};
 use crate::seal::tree::Hash;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::awaited::NewEntries;
@@ -48,5 +51,18 @@ pub(super) async fn entries_are_in_one_book_until_they_arrive(address: String) {
     let books = catalog.books(&recorder).await.unwrap();
     assert_eq!((books.recordings, books.awaited, books.missing()), (300, 0, 0));
     assert!(catalog.awaited(&recorder, 0, 1).await.unwrap().is_empty());
+    // One that is staged is awaited again, and one that is archived is not.
+    let staged = Record { class: None, phase: Phase::Staged, ..record(700, 700) };
+    catalog.take_in(&[NewRecord { record: staged.clone(), indexed: None }]).await.unwrap();
+    let again = [&staged, &records[0]].map(|record| (record.clone(), "spoilt".to_owned()));
+    for _ in 0..2 {
+        catalog.await_again(&again).await.unwrap();
+    }
+    let ids = again.map(|(record, _)| record.id);
+    assert_eq!(catalog.awaited_of(&recorder, &ids).await.unwrap(), BTreeSet::from([staged.id]));
+    let known = catalog.get_all(&ids).await.unwrap();
+    assert_eq!(known.iter().map(|record| record.id).collect::<Vec<_>>(), [records[0].id]);
+    let one = catalog.awaited_one(&recorder, &staged.id).await.unwrap().unwrap();
+    assert_eq!((one.index, &one.receipt, one.fault.as_str()), (700, &staged.receipt, "spoilt"));
     catalog.close().await;
 }
