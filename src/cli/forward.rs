@@ -14,6 +14,8 @@ use crate::shell::vault::forward::{self, Config};
 /// Sends what a recorder writes to a vault, over TLS 1.3 with the certificate that `sejf vault enrol` gave, and goes on
 /// until it is stopped. Nothing is removed here unless the configuration says `free = true`, and then only what the
 /// vault has in as many copies as asked.
+///
+/// Exit code with --once: 0 all was sent, 1 some files could not be, which `fault` explains; 2 failed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Configuration: spool, address, name, authority, certificate, key, and perhaps pin and free.
@@ -31,6 +33,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.once {
         let done = runtime.block_on(forward::pass(&config))?;
         writeln!(std::io::stdout(), "{}", json(&done)?)?;
+        return Ok(ExitCode::from(u8::from(done.fault.is_some())));
     } else {
         let _log = logging::start(logging::Format::Text, "info")?;
         let stop = Stop::on_signals()?;

@@ -69,12 +69,13 @@ impl Archive {
     }
 
     fn found(&self, more: &[&str]) -> Vec<String> {
+        let hits = self.lines(more).into_iter().filter(|line| line.get("next").is_none());
+        hits.map(|hit| hit["details"]["caller"].as_str().expect("a caller").to_owned()).collect()
+    }
+
+    fn lines(&self, more: &[&str]) -> Vec<serde_json::Value> {
         let (_, said) = self.vault(&["search"], &[more, &["--json"]].concat());
-        let lines = said.lines().map(|line| {
-            let hit: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            hit["details"]["caller"].as_str().expect("a caller").to_owned()
-        });
-        lines.collect()
+        said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 }
 
@@ -169,6 +170,8 @@ fn a_catalog_that_is_lost_is_made_anew_and_finds_the_same() {
     assert!(code == Some(0) && said.contains("+49301234567 → 701"), "{said}");
     let place = said.split_once("--after ").expect("a place to go on").1.trim().to_owned();
     assert_eq!(archive.found(&["--after", &place, "--party", "701"]), all[1..]);
+    let last = archive.lines(&["--limit", "1", "--party", "701"]).pop().expect("a line");
+    assert_eq!(last["next"], place);
     assert_eq!(archive.vault(&["search"], &["--party", "+48*"]).0, Some(2), "too short a beginning");
 
     let (code, said) = archive.vault(&["catalog", "rebuild"], &[]);
@@ -187,4 +190,21 @@ fn a_catalog_that_is_lost_is_made_anew_and_finds_the_same() {
     let (code, said) = archive.vault(&["catalog", "rebuild"], &["--replace"]);
     assert!(code == Some(0) && said.contains("0 differences"), "{said}");
     check(&archive);
+}
+
+#[test]
+fn what_does_not_open_is_said_in_json_where_that_is_asked_for() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let archive = runtime.block_on(Archive::filled());
+    let id = RecordingId::from_bytes([2; 16]);
+    runtime.block_on(async {
+        let catalog = Catalog::open_file(&archive.home.join("catalog.db")).await.expect("the catalog");
+        let changed = Indexed { details: vec![0; 99], terms: Vec::new() };
+        catalog.set_details(&id, &changed).await.expect("changed");
+        catalog.close().await;
+    });
+    let lines = archive.lines(&[]);
+    let faulty: Vec<_> = lines.iter().filter(|line| line.get("fault").is_some()).collect();
+    assert_eq!((lines.len(), faulty.len()), (3, 1), "{lines:?}");
+    assert_eq!(faulty[0]["id"], id.to_string());
 }

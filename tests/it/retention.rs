@@ -36,6 +36,7 @@ use sejf::shell::keys::KeyKind;
 use sejf::shell::vault::catalog::recordings::NewRecord;
 use sejf::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, Step};
 use sejf::shell::vault::home::{NewVault, Vault};
+use sejf::shell::vault::intake::Intake;
 use sejf::shell::vault::keyring::{EpochKeys, KeyRing};
 use sejf::shell::vault::matters::{MattersError, Speaker, tombstones};
 use sejf::shell::vault::place::{Content, Place, PlaceError, Removal};
@@ -142,7 +143,18 @@ impl Bench {
             record.receipt.files.push(ReceiptFile { name: name.clone(), bytes: 1, sha256: [4; 32] });
             record.files.push(ArchivedFile { name, ..file });
         }
-        std::fs::write(vault.incoming().join(&record.files[0].name), &sealed).expect("incoming");
+        // Wherever intake writes, while it does and when it is done.
+        let name = &record.files[0].name;
+        for path in [
+            format!("staged/{name}"),
+            format!("staged/.{name}.new"),
+            format!("recorders/0123456789abcdef0123456789abcdef/{name}"),
+            format!("recorders/0123456789abcdef0123456789abcdef/.{name}.part"),
+        ] {
+            let path = vault.incoming().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("incoming");
+            std::fs::write(path, &sealed).expect("incoming");
+        }
         for place in vault.places().expect("places") {
             let put = |bytes: &[u8]| Content::Bytes(bytes.to_vec().into());
             let file = &record.files[0];
@@ -506,6 +518,17 @@ fn what_comes_back_goes_again(
     assert!(
         bench.phases(&Vault::open(&bench.home()).expect("the vault")).values().all(|p| *p == Phase::Archived)
     );
+    // Whoever takes recordings in knows at once what must not come back.
+    block_on(async {
+        let vault = Arc::new(Vault::open(&bench.home()).expect("the vault"));
+        let intake = Intake::open(vault).await.expect("an intake");
+        let mut buried = BTreeSet::new();
+        for (epoch, _) in intake.catalog().epochs_with_tombstones().await.expect("epochs") {
+            buried.extend(intake.catalog().tombstones(&epoch).await.expect("tombstones"));
+        }
+        assert_eq!(&buried, gone);
+        intake.catalog().close().await;
+    });
     let run = bench.sejf(&["destroy", "run"], &["ewa", "jan"]);
     assert!(said(&run).contains(&format!("{} had been destroyed before", gone.len())), "{}", said(&run));
     let (vault, ring) = bench.unlock();

@@ -1,5 +1,7 @@
 //! Taking recordings in: from a recorder's folder to what the archive opens.
 
+mod again;
+mod broken;
 mod kill;
 mod send;
 
@@ -33,7 +35,7 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn capture(name: &str) -> PathBuf {
+pub(crate) fn capture(name: &str) -> PathBuf {
     own_captures().into_iter().find(|path| path.ends_with(name)).expect("a capture of ours")
 }
 
@@ -163,12 +165,13 @@ pub(crate) fn files_of(dir: &Path) -> Vec<PathBuf> {
 fn objects(dir: &Path) -> BTreeMap<PathBuf, Digest> {
     let (mut found, mut dirs) = (BTreeMap::new(), vec![dir.to_path_buf()]);
     while let Some(next) = dirs.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
+        // A vault that runs may be replacing files just now.
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            let path = entry.path();
             if path.is_dir() {
                 dirs.push(path);
-            } else {
-                found.insert(path.clone(), Digest::of(&fs::read(&path).unwrap()));
+            } else if let Ok(bytes) = fs::read(&path) {
+                found.insert(path, Digest::of(&bytes));
             }
         }
     }

@@ -96,7 +96,12 @@ fn replace(vault: &Vault) -> anyhow::Result<()> {
         );
     }
     if present.exists() {
-        std::fs::rename(&present, &old).with_context(|| format!("keeping `{}`", present.display()))?;
+        // Under both names for a moment: whoever finds none makes an empty one.
+        match std::fs::remove_file(&old) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other.with_context(|| format!("removing `{}`", old.display()))?,
+        }
+        std::fs::hard_link(&present, &old).with_context(|| format!("keeping `{}`", present.display()))?;
     }
     std::fs::rename(&new, &present).with_context(|| format!("renaming `{}`", new.display()))?;
     let home = std::fs::File::open(&vault.home).and_then(|home| home.sync_all());

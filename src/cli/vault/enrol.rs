@@ -16,7 +16,7 @@ use crate::shell::vault::intake::tls::{Authority, write};
 
 /// Issues a certificate with which a recorder sends to this vault, and nothing else; it is good for two years. The vault
 /// is its own authority, made at the first use. To revoke a certificate, write its SHA-256 as a line into tls/revoked in
-/// the vault's home: that counts at once.
+/// the vault's home: that counts from the next request on, over connections that are open too.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

@@ -62,7 +62,8 @@ pub(super) struct Args {
     /// Goes on where a page before ended: as it said.
     #[arg(long, value_name = "PLACE")]
     after: Option<Cursor>,
-    /// A line of JSON each.
+    /// A line of JSON each; one with `fault` for each whose details do not open, and a last one with `next`, for --after,
+    /// where there may be more.
     #[arg(long)]
     json: bool,
 }
@@ -112,13 +113,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         writeln!(out, "{}", if args.json { line_of_json(hit)? } else { line(hit) })?;
     }
     for id in &unreadable {
-        writeln!(
-            out,
-            "! {id}: its details do not open: the catalog was changed; `sejf vault catalog rebuild`"
-        )?;
+        if args.json {
+            writeln!(out, "{}", json(&serde_json::json!({ "id": id, "fault": UNREADABLE }))?)?;
+        } else {
+            writeln!(out, "! {id}: {UNREADABLE}")?;
+        }
     }
-    if let Some(next) = next.filter(|_| !args.json) {
-        writeln!(out, "More with --after {next}")?;
+    if let Some(next) = next {
+        if args.json {
+            writeln!(out, "{}", json(&serde_json::json!({ "next": next.to_string() }))?)?;
+        } else {
+            writeln!(out, "More with --after {next}")?;
+        }
     }
     Ok(ExitCode::from(u8::from(hits.is_empty())))
 }
@@ -150,3 +156,5 @@ fn time(text: &str) -> Result<Stamp, String> {
     let whole = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
     serde_json::from_value(whole.into()).map_err(|_| "write 2026-11-23 or 2026-11-23T21:08:41Z".to_owned())
 }
+
+const UNREADABLE: &str = "its details do not open: the catalog was changed; `sejf vault catalog rebuild`";

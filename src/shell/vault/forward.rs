@@ -3,10 +3,13 @@
 //! The folder stays as it is until the vault says so. A vault that is away for days costs nothing but room: what could
 //! not be sent is sent when it is back, from the byte where it ended.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Body, Client, Method, Response, StatusCode};
@@ -46,7 +49,7 @@ pub struct Config {
 }
 
 /// What was done.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize)]
 pub struct Pass {
     /// Entries of the log that the vault did not know.
     pub entries: u64,
@@ -58,6 +61,29 @@ pub struct Pass {
     pub absent: u64,
     /// Files that were freed.
     pub freed: u64,
+    /// Files that could not be sent, or freed. The others do not wait for them.
+    pub failed: u64,
+    /// Why, of the first of them.
+    pub fault: Option<String>,
+}
+
+impl Pass {
+    /// Whether something of one file went wrong, which is noted; what went wrong with the vault ends the pass.
+    fn note_failed(&mut self, done: Result<(), ForwardError>) -> Result<bool, ForwardError> {
+        match done {
+            Ok(()) => Ok(false),
+            Err(fault @ (ForwardError::Refused { .. } | ForwardError::Io { .. })) => {
+                self.failed += 1;
+                self.fault.get_or_insert_with(|| fault.to_string());
+                Ok(true)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.entries + self.files + self.freed == 0
+    }
 }
 
 /// Why not all was sent.
@@ -104,6 +130,17 @@ pub enum ForwardError {
         /// What it says.
         why: String,
     },
+    /// It takes nothing more, and does not say why.
+    #[error(
+        "sending `{}` to the vault at `{address}`: it takes nothing more; it is tried again from where it ended",
+        path.display()
+    )]
+    Stalled {
+        /// As configured.
+        address: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("{doing} `{}`: {source}", path.display())]
     Io {
@@ -138,11 +175,14 @@ impl Config {
 
 /// Sends until it is asked to stop.
 pub async fn run(config: &Config, stop: &Stop) {
-    let mut wait = INTERVAL;
+    let (mut wait, mut aside) = (INTERVAL, Aside::default());
     while !stop.asked() {
-        match pass(config).await {
+        match pass_leaving(config, &mut aside).await {
             Ok(done) => {
-                if done != (Pass { absent: done.absent, ..Pass::default() }) {
+                if let Some(fault) = &done.fault {
+                    tracing::warn!(files = done.failed, "not handed over, and tried again later: {fault}");
+                }
+                if !done.is_idle() {
                     tracing::info!(?done, "sent to the vault");
                 }
                 wait = INTERVAL;
@@ -161,20 +201,45 @@ pub async fn run(config: &Config, stop: &Stop) {
 
 /// Sends what is to be sent, once.
 pub async fn pass(config: &Config) -> Result<Pass, ForwardError> {
+    pass_leaving(config, &mut Aside::default()).await
+}
+
+async fn pass_leaving(config: &Config, aside: &mut Aside) -> Result<Pass, ForwardError> {
     let vault = Remote::reach(config).await?;
     let mut pass = Pass::default();
     vault.send_receipts(&mut pass).await?;
-    vault.send_files(&mut pass).await?;
+    vault.send_files(&mut pass, aside).await?;
     if config.free {
         vault.free(&mut pass).await?;
     }
     Ok(pass)
 }
 
+/// Files that failed are left alone for a while, longer each time: one that was changed would be sent for ever.
+#[derive(Debug, Default)]
+struct Aside(BTreeMap<String, (Duration, Instant)>);
+
+impl Aside {
+    fn has(&self, file: &str, now: Instant) -> bool {
+        self.0.get(file).is_some_and(|(_, until)| now < *until)
+    }
+
+    fn note(&mut self, file: &str, has_failed: bool, now: Instant) {
+        if has_failed {
+            let wait = self.0.get(file).map_or(INTERVAL, |(wait, _)| (*wait * 2).min(INTERVAL_MAX));
+            self.0.insert(file.into(), (wait, now + wait));
+        } else {
+            self.0.remove(file);
+        }
+    }
+}
+
 /// A vault that is to be reached.
 struct Remote<'a> {
     config: &'a Config,
     client: Client,
+    /// For what may take long: nobody but us says how long.
+    patient: Client,
 }
 
 impl<'a> Remote<'a> {
@@ -182,20 +247,26 @@ impl<'a> Remote<'a> {
         let Config { authority, certificate, key, pin, .. } = config;
         let tls = client_config(authority, certificate, key, pin.as_deref())?;
         let address = |source| ForwardError::Address { address: config.address.clone(), source };
-        let mut found = tokio::net::lookup_host(&config.address).await.map_err(address)?;
-        let at: SocketAddr = found.next().ok_or_else(|| address(io::ErrorKind::NotFound.into()))?;
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            // By its own name, wherever it is; nobody stands between.
-            .resolve(&config.name, at)
-            .https_only(true)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(PATIENCE)
-            .read_timeout(PATIENCE)
-            .build()
-            .map_err(|source| ForwardError::Http { address: config.address.clone(), source })?;
-        Ok(Self { config, client })
+        let found = tokio::net::lookup_host(&config.address).await.map_err(address)?;
+        let all: Vec<SocketAddr> = found.collect();
+        if all.is_empty() {
+            return Err(address(io::ErrorKind::NotFound.into()));
+        }
+        let builder = || {
+            Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                // By its own name, wherever it is; nobody stands between.
+                .resolve_to_addrs(&config.name, &all)
+                .https_only(true)
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(PATIENCE)
+        };
+        let http = |source| ForwardError::Http { address: config.address.clone(), source };
+        // This one counts from the beginning of a request, however much is being sent.
+        let client = builder().read_timeout(PATIENCE).build().map_err(http)?;
+        let patient = builder().build().map_err(http)?;
+        Ok(Self { config, client, patient })
     }
 
     fn url(&self, path: &str) -> String {
@@ -209,8 +280,9 @@ impl<'a> Remote<'a> {
 
     async fn refused(&self, response: Response) -> ForwardError {
         let (address, status) = (self.config.address.clone(), response.status());
-        let why = response.text().await.unwrap_or_default().chars().take(REASON_CHARS_MAX).collect();
-        ForwardError::Refused { address, status, why }
+        let said = tokio::time::timeout(PATIENCE, response.text()).await;
+        let why = said.ok().and_then(Result::ok).unwrap_or_default();
+        ForwardError::Refused { address, status, why: why.chars().take(REASON_CHARS_MAX).collect() }
     }
 
     async fn json<T: DeserializeOwned>(
@@ -235,8 +307,8 @@ impl<'a> Remote<'a> {
         body: &impl serde::Serialize,
     ) -> Result<T, ForwardError> {
         let body = serde_json::to_vec(body).unwrap_or_default();
-        let request = self.client.post(self.url(path)).header("content-type", "application/json").body(body);
-        self.json(request.send().await).await
+        let request = self.patient.post(self.url(path)).timeout(ANSWER_PATIENCE);
+        self.json(request.header("content-type", "application/json").body(body).send().await).await
     }
 
     async fn send_receipts(&self, pass: &mut Pass) -> Result<(), ForwardError> {
@@ -255,7 +327,7 @@ impl<'a> Remote<'a> {
         }
     }
 
-    async fn send_files(&self, pass: &mut Pass) -> Result<(), ForwardError> {
+    async fn send_files(&self, pass: &mut Pass, aside: &mut Aside) -> Result<(), ForwardError> {
         let mut from = Some(0);
         while let Some(at) = from {
             let asked = self.client.get(self.url(&format!("awaited?from={at}"))).send().await;
@@ -265,10 +337,12 @@ impl<'a> Remote<'a> {
                 let is_plain =
                     file.starts_with(id.as_str()) && !file.contains('/') && id.parse::<RecordingId>().is_ok();
                 let path = self.config.spool.join(file);
-                if is_plain && path.is_file() {
-                    self.send_file(id, file, &path, pass).await?;
-                } else {
+                if !is_plain || !path.is_file() {
                     pass.absent += 1;
+                } else if !aside.has(file, clock::monotonic()) {
+                    let sent = self.send_file(id, file, &path, pass).await;
+                    let has_failed = pass.note_failed(sent)?;
+                    aside.note(file, has_failed, clock::monotonic());
                 }
             }
             from = awaited.next.filter(|next| *next > at);
@@ -292,19 +366,18 @@ impl<'a> Remote<'a> {
             StatusCode::OK => offset(&asked),
             _ => return Err(self.refused(asked).await),
         };
+        let mut is_first = true;
         for _ in 0..TRIES_MAX {
             let mut content = std::fs::File::open(path).map_err(io("opening"))?;
             let all = content.metadata().map_err(io("looking at"))?.len();
-            if from >= all {
+            if from > all {
                 // It has been another one: the vault begins anew.
                 from = 0;
             }
             content.seek(SeekFrom::Start(from)).map_err(io("reading"))?;
-            let mut put = self.client.put(&url).body(Body::wrap_stream(chunks(content)));
-            if all > 0 {
-                put = put.header(CONTENT_RANGE, format!("bytes {from}-{}/{all}", all - 1));
-            }
-            let done = put.send().await.map_err(|error| self.http(error))?;
+            // Where all of it is there, nothing is sent but the question.
+            let range = (from < all).then(|| format!("bytes {from}-{}/{all}", all - 1));
+            let done = self.put(&url, range, content, path).await?;
             match done.status() {
                 StatusCode::CREATED => {
                     pass.files += 1;
@@ -316,7 +389,9 @@ impl<'a> Remote<'a> {
                 {
                     from = offset(&done);
                 }
-                StatusCode::UNPROCESSABLE_ENTITY => from = 0,
+                // What was there of it may have been spoilt by a power failure: once more, from the beginning.
+                StatusCode::UNPROCESSABLE_ENTITY if is_first => (from, is_first) = (0, false),
+                StatusCode::UNPROCESSABLE_ENTITY => break,
                 _ => return Err(self.refused(done).await),
             }
         }
@@ -329,21 +404,57 @@ impl<'a> Remote<'a> {
         })
     }
 
+    /// Sends a file from where it is read, for as long as the vault goes on taking it.
+    async fn put(
+        &self,
+        url: &str,
+        range: Option<String>,
+        content: std::fs::File,
+        path: &Path,
+    ) -> Result<Response, ForwardError> {
+        let taken = Arc::new(Taken::default());
+        let mut put = self.patient.put(url).body(Body::wrap_stream(chunks(content, taken.clone())));
+        if let Some(range) = range {
+            put = put.header(CONTENT_RANGE, range);
+        }
+        let (mut sending, mut watch) = (std::pin::pin!(put.send()), Watch::begin(clock::monotonic()));
+        loop {
+            match tokio::time::timeout(LOOK_EVERY, &mut sending).await {
+                Ok(Ok(response)) => return Ok(response),
+                // Where it is the file that cannot be read, that is no fault of the vault.
+                Ok(Err(error)) => {
+                    return Err(match taken.fault() {
+                        Some(source) => ForwardError::Io { doing: "reading", path: path.into(), source },
+                        None => self.http(error),
+                    });
+                }
+                Err(_) if watch.is_stalled(&taken, clock::monotonic()) => {
+                    let address = self.config.address.clone();
+                    return Err(ForwardError::Stalled { address, path: path.into() });
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
     async fn free(&self, pass: &mut Pass) -> Result<(), ForwardError> {
         let dir = &self.config.spool;
         let io = |doing, path: PathBuf| move |source| ForwardError::Io { doing, path, source };
-        let names = sealed_files(dir).map_err(io("listing", dir.clone()))?;
-        let id_of = |name: &str| name.split('.').next().and_then(|id| id.parse::<RecordingId>().ok());
-        let mut ids: Vec<_> = names.iter().filter_map(|name| id_of(name)).collect();
-        ids.dedup();
+        let mut names: BTreeMap<RecordingId, Vec<String>> = BTreeMap::new();
+        for name in sealed_files(dir).map_err(io("listing", dir.clone()))? {
+            if let Some(Ok(id)) = name.split('.').next().map(str::parse) {
+                names.entry(id).or_default().push(name);
+            }
+        }
+        let ids: Vec<_> = names.keys().copied().collect();
         for ids in ids.chunks(FREE_MAX) {
             let asked = Ids { ids: ids.iter().map(ToString::to_string).collect() };
             let free: Ids = self.post("free", &asked).await?;
-            let free: Vec<RecordingId> = free.ids.iter().filter_map(|id| id.parse().ok()).collect();
-            for name in names.iter().filter(|name| id_of(name).is_some_and(|id| free.contains(&id))) {
+            let free = free.ids.iter().filter_map(|id| names.get(&id.parse().ok()?));
+            for name in free.flatten() {
                 let path = dir.join(name);
-                std::fs::remove_file(&path).map_err(io("removing", path.clone()))?;
-                pass.freed += 1;
+                let removed = std::fs::remove_file(&path).map_err(io("removing", path.clone()));
+                pass.freed += u64::from(!pass.note_failed(removed)?);
             }
         }
         Ok(())
@@ -355,19 +466,66 @@ fn offset(response: &Response) -> u64 {
     value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
-fn chunks(file: std::fs::File) -> impl futures_util::Stream<Item = io::Result<Vec<u8>>> {
-    futures_util::stream::unfold(Some(file), |file| async move {
-        let mut file = file?;
-        let mut chunk = vec![0; CHUNK_BYTES];
-        match file.read(&mut chunk) {
-            Ok(0) => None,
-            Ok(read) => {
-                chunk.truncate(read);
-                Some((Ok(chunk), Some(file)))
+fn chunks(file: std::fs::File, taken: Arc<Taken>) -> impl futures_util::Stream<Item = io::Result<Vec<u8>>> {
+    futures_util::stream::unfold(Some(file), move |file| {
+        let next = file.and_then(|mut file| {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            match file.read(&mut chunk) {
+                Ok(0) => {
+                    taken.is_all.store(true, Ordering::Relaxed);
+                    None
+                }
+                Ok(read) => {
+                    taken.chunks.fetch_add(1, Ordering::Relaxed);
+                    chunk.truncate(read);
+                    Some((Ok(chunk), Some(file)))
+                }
+                Err(error) => {
+                    let said = io::Error::new(error.kind(), error.to_string());
+                    *taken.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    Some((Err(said), None))
+                }
             }
-            Err(error) => Some((Err(error), None)),
-        }
+        });
+        std::future::ready(next)
     })
+}
+
+/// How much of a file the connection has taken from us.
+#[derive(Debug, Default)]
+struct Taken {
+    chunks: AtomicU64,
+    is_all: AtomicBool,
+    /// Why there is no more of it.
+    fault: Mutex<Option<io::Error>>,
+}
+
+impl Taken {
+    fn fault(&self) -> Option<io::Error> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Sees whether a file goes on.
+struct Watch {
+    chunks: u64,
+    since: Instant,
+}
+
+impl Watch {
+    fn begin(now: Instant) -> Self {
+        Self { chunks: 0, since: now }
+    }
+
+    /// Whether nothing was taken for too long. What was taken as a whole is read once by the vault before it answers.
+    fn is_stalled(&mut self, taken: &Taken, now: Instant) -> bool {
+        let chunks = taken.chunks.load(Ordering::Relaxed);
+        if chunks != self.chunks {
+            (self.chunks, self.since) = (chunks, now);
+        }
+        let patience = if taken.is_all.load(Ordering::Relaxed) { ANSWER_PATIENCE } else { PATIENCE };
+        now.duration_since(self.since) > patience
+    }
 }
 
 /// How often the folder is looked at.
@@ -376,6 +534,68 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const INTERVAL_MAX: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(60);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(600);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const TRIES_MAX: usize = 4;
-const CHUNK_BYTES: usize = 256 * 1024;
+/// So small that a slow line takes one within [`PATIENCE`].
+const CHUNK_BYTES: usize = 64 * 1024;
 const REASON_CHARS_MAX: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_may_take_as_long_as_it_goes_on() {
+        let (taken, begun) = (Taken::default(), clock::monotonic());
+        let at = |seconds: u64| begun + Duration::from_secs(seconds);
+        let mut watch = Watch::begin(begun);
+        // An hour, a chunk in each minute.
+        for minute in 1..60 {
+            taken.chunks.fetch_add(1, Ordering::Relaxed);
+            assert!(!watch.is_stalled(&taken, at(60 * minute)), "{minute}");
+        }
+        assert!(!watch.is_stalled(&taken, at(60 * 60)));
+        assert!(watch.is_stalled(&taken, at(60 * 60 + 1)));
+        taken.is_all.store(true, Ordering::Relaxed);
+        assert!(!watch.is_stalled(&taken, at(60 * 60 + 1)), "the vault may be reading it");
+        assert!(watch.is_stalled(&taken, at(60 * 70)));
+    }
+
+    #[test]
+    fn what_failed_is_left_alone_longer_each_time_and_no_longer_than_a_vault() {
+        let (mut aside, begun) = (Aside::default(), clock::monotonic());
+        let (mut now, mut waits) = (begun, Vec::new());
+        for _ in 0..9 {
+            assert!(!aside.has("a", now) && !aside.has("b", now));
+            aside.note("a", true, now);
+            let failed_at = now;
+            while aside.has("a", now) {
+                now += Duration::from_secs(1);
+            }
+            waits.push(now.duration_since(failed_at).as_secs());
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        aside.note("a", false, now);
+        aside.note("a", true, now);
+        assert!(!aside.has("a", now + INTERVAL));
+    }
+
+    /// That a file cannot be read here is no reason to leave the others.
+    #[test]
+    fn a_fault_of_one_file_is_noted_and_one_of_the_vault_ends_the_pass() {
+        let mut pass = Pass::default();
+        let io = |path: &str| ForwardError::Io {
+            doing: "reading",
+            path: path.into(),
+            source: io::ErrorKind::InvalidData.into(),
+        };
+        assert!(pass.note_failed(Err(io("one"))).unwrap());
+        assert!(pass.note_failed(Err(io("other"))).unwrap());
+        assert!(!pass.note_failed(Ok(())).unwrap());
+        assert_eq!(pass.failed, 2);
+        assert!(pass.fault.as_ref().is_some_and(|fault| fault.contains("one")));
+        let stalled = ForwardError::Stalled { address: "vault".into(), path: "one".into() };
+        assert!(pass.note_failed(Err(stalled)).is_err());
+    }
+}

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::certificate::{CopiesIn, cut};
 use crate::archive::record::Record;
 use crate::shell::vault::destroy::Destroyer;
+use crate::shell::vault::intake::received::received;
 use crate::shell::vault::matters::MattersError;
 use crate::shell::vault::place::{Place, Removal};
 
@@ -78,7 +79,7 @@ impl Destroyer<'_> {
             }
             removed.add_place(copies);
         }
-        if let Some(left) = remove_received(&self.folders_of_received(), records) {
+        if let Some(left) = self.remove_received(records) {
             removed.add_received(&left);
         }
         Ok(removed)
@@ -104,7 +105,6 @@ impl Destroyer<'_> {
 
     /// Tries again to remove what was left: in places that had locked it or were not reached, and as it came.
     pub(super) async fn sweep(&self) -> Result<(), MattersError> {
-        let folders = self.folders_of_received();
         for (name, id) in self.catalog.leftovers().await? {
             let Some(record) = self.catalog.get(&id).await? else { continue };
             let is_gone = match self.places.iter().find(|place| place.name() == name) {
@@ -114,7 +114,7 @@ impl Destroyer<'_> {
                     copies.locked + copies.failed == 0
                 }
                 None if name == RECEIVED => {
-                    let left = remove_received(&folders, std::slice::from_ref(&record));
+                    let left = self.remove_received(std::slice::from_ref(&record));
                     // With the key of its epoch gone, a file as it came opens no more than an object does.
                     let epoch =
                         record.epoch().map(|epoch| self.vault.keys.is_destroyed(&epoch)).transpose()?;
@@ -149,13 +149,43 @@ impl Destroyer<'_> {
         Ok((left.iter().filter(is_place).count() as u64, received as u64))
     }
 
-    /// Spools on this machine, and where what is sent here waits, or is staged.
-    fn folders_of_received(&self) -> BTreeSet<PathBuf> {
-        let spools = self.vault.config.recorders.iter().filter_map(|recorder| recorder.spool.clone());
-        let incoming = self.vault.incoming();
-        let below = std::fs::read_dir(&incoming).into_iter().flatten().filter_map(Result::ok);
-        let below: Vec<_> = below.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
-        spools.chain(below).chain([incoming]).collect()
+    /// Removes files of recordings as they came: from spools on this machine, and from where what is sent here waits, or
+    /// is staged. What stays there.
+    fn remove_received(&self, records: &[Record]) -> Option<Left> {
+        let mut left: Option<Left> = None;
+        let mut stays = |path: &Path, error: &dyn std::fmt::Display| {
+            let new = || Left {
+                count: 0,
+                path: cut(&path.display().to_string(), PATH_BYTES_MAX),
+                fault: cut(&error.to_string(), FAULT_BYTES_MAX),
+            };
+            left.get_or_insert_with(new).count += 1;
+        };
+        let spools = self.vault.config.recorders.iter().filter_map(|recorder| recorder.spool.as_ref());
+        let names: BTreeSet<&str> = records.iter().flat_map(names_of).collect();
+        let mut paths: BTreeSet<PathBuf> =
+            spools.flat_map(|spool| names.iter().map(|name| spool.join(name))).collect();
+        match received(&self.vault.incoming()) {
+            Ok(found) => {
+                paths.extend(records.iter().filter_map(|record| found.get(&record.id)).flatten().cloned());
+            }
+            Err(error) => stays(&self.vault.incoming(), &error),
+        }
+        let mut changed = BTreeSet::new();
+        for path in &paths {
+            match std::fs::remove_file(path) {
+                Ok(()) => changed.extend(path.parent()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => stays(path, &error),
+            }
+        }
+        for folder in changed {
+            if let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
+                // Gone for now, and a power cut may bring them back.
+                stays(folder, &error);
+            }
+        }
+        left
     }
 }
 
@@ -176,34 +206,6 @@ async fn remove_from(place: &dyn Place, record: &Record, copies: &mut CopiesIn) 
             Err(_) => copies.failed += 1,
         }
     }
-}
-
-/// Removes files of recordings as they came, named by their ids, from folders. What stays there.
-fn remove_received(folders: &BTreeSet<PathBuf>, records: &[Record]) -> Option<Left> {
-    let mut left: Option<Left> = None;
-    let mut stays = |path: &Path, error: &io::Error| {
-        let new = || Left {
-            count: 0,
-            path: cut(&path.display().to_string(), PATH_BYTES_MAX),
-            fault: cut(&error.to_string(), FAULT_BYTES_MAX),
-        };
-        left.get_or_insert_with(new).count += 1;
-    };
-    for folder in folders {
-        let mut is_changed = false;
-        for path in records.iter().flat_map(names_of).map(|name| folder.join(name)) {
-            match std::fs::remove_file(&path) {
-                Ok(()) => is_changed = true,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => stays(&path, &error),
-            }
-        }
-        if is_changed && let Err(error) = File::open(folder).and_then(|folder| folder.sync_all()) {
-            // Gone for now, and a power cut may bring them back.
-            stays(folder, &error);
-        }
-    }
-    left
 }
 
 /// Names that lead nowhere else, whatever a slip says that came from a place.

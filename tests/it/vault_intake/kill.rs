@@ -1,16 +1,57 @@
 //! Killed at any step, and begun again: nothing lost, nothing twice, nothing half.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sejf::archive::record::Phase;
-use sejf::shell::vault::intake::{Intake, IntakeError};
+use sejf::archive::record::{Phase, Record};
+use sejf::seal::note::VerifyKey;
+use sejf::shell::vault::intake::{Intake, IntakeError, Report, Spool, protocol};
 
 use crate::vault_intake::{World, copy_dir, essence, objects, wait};
 
+/// How recordings come.
+#[derive(Clone, Copy)]
+enum Way {
+    /// From the recorder's folder.
+    Folder,
+    /// Sent by it.
+    Sent,
+}
+
+impl Way {
+    async fn take_in(self, world: &World, intake: &Intake) -> Result<Report, IntakeError> {
+        intake.archive_staged().await?;
+        let spool = world.bench.path("spool");
+        match self {
+            Self::Folder => intake.take_in_folder(&spool).await,
+            Self::Sent => {
+                let recorder = send(intake, &spool).await?;
+                intake.take_in_sent(&recorder).await
+            }
+        }
+    }
+}
+
+/// Sends as a recorder does: its log as far as it is not known, then the files that are awaited and not there.
+async fn send(intake: &Intake, dir: &Path) -> Result<VerifyKey, IntakeError> {
+    let spool = Spool::open(dir)?;
+    let recorder = spool.recorder().clone();
+    let known = intake.known(&recorder).await?;
+    intake.note_piece(&recorder, &spool.piece(known.size)?).await?;
+    let folder = protocol::folder(intake, &recorder);
+    fs::create_dir_all(&folder).unwrap();
+    for awaited in intake.catalog().awaited(&recorder.to_string(), 0, 1_000).await? {
+        for file in awaited.receipt.files.iter().filter(|file| !folder.join(&file.name).exists()) {
+            fs::copy(dir.join(&file.name), folder.join(&file.name)).unwrap();
+        }
+    }
+    Ok(recorder)
+}
+
 /// Takes in until so many steps are done; whether it came to its end.
-fn run(world: &World, unlocked: bool, steps: usize) -> bool {
+fn run(world: &World, way: Way, unlocked: bool, steps: usize) -> bool {
     let vault = world.vault();
     let ring = unlocked.then(|| world.unlock(&vault));
     let done = Arc::new(AtomicUsize::new(0));
@@ -19,10 +60,7 @@ fn run(world: &World, unlocked: bool, steps: usize) -> bool {
         let intake = Intake::open(vault).await.unwrap();
         let intake = intake.ending(move |_| counted.fetch_add(1, Ordering::Relaxed) + 1 < steps);
         intake.set_keys(ring);
-        let ended = match intake.archive_staged().await {
-            Ok(_) => intake.take_in_folder(&world.bench.path("spool")).await,
-            Err(error) => Err(error),
-        };
+        let ended = way.take_in(world, &intake).await;
         intake.catalog().close().await;
         match ended {
             Ok(report) => {
@@ -86,34 +124,54 @@ fn envelopes_are_those_of_recordings(world: &World) {
     assert_eq!(kept, ids);
 }
 
+const WAYS: [Way; 2] = [Way::Folder, Way::Sent];
+
 #[test]
 fn unlocked() {
-    at_every_step(&|world, steps| run(world, true, steps), &|world| assert!(run(world, true, usize::MAX)));
+    for way in WAYS {
+        at_every_step(&|world, steps| run(world, way, true, steps), &|world| {
+            assert!(run(world, way, true, usize::MAX));
+        });
+    }
 }
 
 #[test]
 fn locked_and_unlocked_later() {
-    at_every_step(&|world, steps| run(world, false, steps), &|world| {
-        assert!(run(world, false, usize::MAX));
-        assert!(run(world, true, usize::MAX));
-    });
+    for way in WAYS {
+        at_every_step(&|world, steps| run(world, way, false, steps), &|world| {
+            assert!(run(world, way, false, usize::MAX));
+            assert!(run(world, way, true, usize::MAX));
+        });
+    }
+}
+
+/// Staged half way, and put under its envelope before it is staged again.
+#[test]
+fn locked_and_unlocked_at_once() {
+    for way in WAYS {
+        at_every_step(&|world, steps| run(world, way, false, steps), &|world| {
+            assert!(run(world, way, true, usize::MAX));
+            assert!(run(world, way, true, usize::MAX));
+        });
+    }
 }
 
 #[test]
 fn while_what_was_staged_is_archived() {
-    let staged = |world: &World| {
-        assert!(run(world, false, usize::MAX));
-        assert!(
-            world.records().iter().all(|record| record.phase == Phase::Staged || record.files.is_empty())
+    for way in WAYS {
+        let staged = |world: &World| {
+            assert!(run(world, way, false, usize::MAX));
+            let is_staged = |record: &Record| record.phase == Phase::Staged || record.files.is_empty();
+            assert!(world.records().iter().all(is_staged));
+        };
+        at_every_step(
+            &|world, steps| {
+                staged(world);
+                run(world, way, true, steps)
+            },
+            &|world| assert!(run(world, way, true, usize::MAX)),
         );
-    };
-    at_every_step(
-        &|world, steps| {
-            staged(world);
-            run(world, true, steps)
-        },
-        &|world| assert!(run(world, true, usize::MAX)),
-    );
+    }
 }
 
 /// What was put lazily and never flushed may be there by name and without its bytes.
@@ -124,12 +182,12 @@ fn after_a_power_failure_objects_that_are_not_whole_are_put_anew() {
     let plain = world.opened_there("spool");
     let store = world.bench.path("store");
     // Log, envelopes, two objects.
-    assert!(!run(&world, true, 4));
+    assert!(!run(&world, Way::Folder, true, 4));
     let cut: Vec<_> = objects(&store).into_keys().collect();
     assert!(!cut.is_empty());
     for path in &cut {
         fs::write(path, b"").unwrap();
     }
-    assert!(run(&world, true, usize::MAX));
+    assert!(run(&world, Way::Folder, true, usize::MAX));
     assert_eq!(world.opened(), plain);
 }

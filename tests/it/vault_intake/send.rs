@@ -24,14 +24,22 @@ use sejf::shell::vault::intake::tls::{Authority, client_config};
 use crate::vault_intake::{World, files_of, wait};
 
 /// A vault that runs, until it is dropped.
-struct Running {
-    address: SocketAddr,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
     stop: Stop,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Running {
-    fn start(world: &World, unlocked: bool) -> Self {
+    pub(super) fn start(world: &World, unlocked: bool) -> Self {
+        Self::start_as(world, unlocked, |server| server)
+    }
+
+    pub(super) fn start_as(
+        world: &World,
+        unlocked: bool,
+        change: impl FnOnce(Server) -> Server + Send + 'static,
+    ) -> Self {
         let vault = world.vault();
         let ring = unlocked.then(|| world.unlock(&vault));
         let (stop, (sender, receiver)) = (Stop::default(), std::sync::mpsc::channel());
@@ -41,6 +49,7 @@ impl Running {
                 let intake = Intake::open(vault).await.unwrap();
                 intake.set_keys(ring);
                 let server = Server::bind(intake, Some("127.0.0.1:0".parse().unwrap())).await.unwrap();
+                let server = change(server);
                 sender.send(server.address().unwrap()).unwrap();
                 server.run(asked).await.unwrap();
             });
@@ -59,7 +68,7 @@ impl Drop for Running {
     }
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
@@ -67,7 +76,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn status(world: &World) -> Status {
+pub(super) fn status(world: &World) -> Status {
     ask(&world.bench.path("home"), &Ask::Status {}).unwrap().status.unwrap()
 }
 
@@ -81,7 +90,7 @@ fn authority(world: &World) -> Authority {
 }
 
 /// Enrols the recorder of `spool`; its configuration, with what it needs in the folder `to`.
-fn enrol(world: &World, spool: &str, to: &str, address: SocketAddr) -> Config {
+pub(super) fn enrol(world: &World, spool: &str, to: &str, address: SocketAddr) -> Config {
     let authority = authority(world);
     let enrolled = authority.enrol(&recorder_of(world, spool), None, clock::now()).unwrap();
     let dir = world.bench.path(to);
@@ -121,6 +130,12 @@ fn what_is_sent_is_archived_and_freed_once_there_are_copies_enough() {
     fs::write(&path, fs::read_to_string(&path).unwrap().replace("keep_min = \"5 years\"", copies)).unwrap();
     let running = Running::start(&world, false);
     let config = Config { free: true, ..enrol(&world, "spool", "peer", running.address) };
+    assert_eq!(
+        wait(forward::pass(&config)).unwrap().freed,
+        0,
+        "nobody has looked whether the one copy is good"
+    );
+    world.run(&["copies", "run"]);
     let freed = wait(forward::pass(&config)).unwrap().freed;
     assert_eq!(freed as usize, plain.len());
     assert!(files_of(&world.bench.path("spool")).is_empty());
@@ -166,7 +181,7 @@ fn a_vault_that_is_away_costs_nothing() {
 }
 
 /// An HTTP client with the recorder's certificate.
-fn client(config: &Config) -> reqwest::Client {
+pub(super) fn client(config: &Config) -> reqwest::Client {
     let tls = client_config(&config.authority, &config.certificate, &config.key, None).unwrap();
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
@@ -176,7 +191,7 @@ fn client(config: &Config) -> reqwest::Client {
         .unwrap()
 }
 
-fn url(config: &Config, path: &str) -> String {
+pub(super) fn url(config: &Config, path: &str) -> String {
     format!("https://{}:{}/v1/{path}", config.name, config.address.rsplit(':').next().unwrap())
 }
 

@@ -9,6 +9,7 @@ use crate::archive::record::{Phase, RecordingId};
 use crate::archive::search::Cursor;
 use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
+use crate::shell::vault::catalog::awaited::NewEntries;
 use crate::shell::vault::catalog::rebuild::{Rebuilt, Sources, rebuild};
 use crate::shell::vault::catalog::recordings::{Filter, NewRecord};
 use crate::shell::vault::catalog::{Catalog, CatalogError};
@@ -18,8 +19,9 @@ use crate::shell::vault::matters::{self, MattersError};
 
 /// Makes the catalog of a vault anew in `into`: what is destroyed stays so, by the vault's log. What only `present`
 /// can have is taken over from it where there is one: recordings that are staged, how far recorders' logs are known, and
-/// the register of media. Without it recorders show the first two again, from the beginning of their logs, and media
-/// are learned again when they are checked ([`crate::shell::vault::media::MediaWriter::learn`]).
+/// what of them is awaited or was no receipt, and the register of media. Without it recorders show all of theirs again, from
+/// the beginning of their logs, and media are learned again when they are checked
+/// ([`crate::shell::vault::media::MediaWriter::learn`]).
 pub async fn rebuild_vault(
     vault: &Vault,
     ring: &KeyRing,
@@ -72,11 +74,37 @@ async fn run(
     let rebuilt = rebuild(into, &sources, &mut random).await?;
     if let Some(present) = present {
         into.copy_register(present).await?;
+        take_over_logs(present, into).await?;
     }
     // Holds, requests and tombstones are the log's.
     matters::catch_up(vault, into).await?;
     into.bury().await?;
     Ok(rebuilt)
+}
+
+/// What recorders' logs say and is in no recording: the logs are known, and nobody shows it a second time.
+pub(super) async fn take_over_logs(present: &Catalog, into: &Catalog) -> Result<(), CatalogError> {
+    for recorder in present.recorders().await? {
+        let mut from = 0;
+        loop {
+            let awaited = present.awaited(&recorder, from, PAGE).await?;
+            let Some(last) = awaited.last() else { break };
+            from = last.index + 1;
+            let faults: Vec<(u64, String)> =
+                awaited.iter().map(|awaited| (awaited.index, awaited.fault.clone())).collect();
+            let receipts = awaited.into_iter().map(|awaited| (awaited.index, awaited.receipt)).collect();
+            into.add_entries(&recorder, &NewEntries { receipts, others: Vec::new() }).await?;
+            into.set_awaited_faults(&recorder, &faults).await?;
+        }
+        let mut from = 0;
+        loop {
+            let others = present.recorder_events(&recorder, from, PAGE).await?;
+            let Some((last, _)) = others.last() else { break };
+            from = last + 1;
+            into.add_entries(&recorder, &NewEntries { receipts: Vec::new(), others }).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn staged_in(present: &Catalog) -> Result<Vec<NewRecord>, CatalogError> {

@@ -1,15 +1,19 @@
 //! What recorders' logs say, and what of it is not here yet: so that no receipt is forgotten, however long its files
 //! take, and every entry of every log is in one book.
 
+use std::collections::BTreeSet;
+
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use crate::archive::intake::Books;
-use crate::archive::record::RecordingId;
+use crate::archive::intake::{Books, Known};
+use crate::archive::record::{Record, RecordingId};
 use crate::seal::receipt::Receipt;
 use crate::shell::vault::catalog::recorders::{self, Position};
 use crate::shell::vault::catalog::schema::Migration;
-use crate::shell::vault::catalog::{Catalog, CatalogError, number_at, signed, statement, values};
+use crate::shell::vault::catalog::{
+    Catalog, CatalogError, id_at, number_at, placeholders, signed, statement, values,
+};
 
 /// Entries that a log has more than were known.
 #[derive(Clone, Debug, Default)]
@@ -32,19 +36,37 @@ pub struct Awaited {
 }
 
 impl Catalog {
-    /// Says that the log of `recorder` is known up to `position`, with the entries between: all or nothing. Entries
-    /// that are known already are left as they are.
+    /// Says that the log of `recorder` is known up to `position`, with the entries between: all or nothing, and only
+    /// where it is known as far as `known`, for that is what they were proved to continue. Whether it was so.
     pub async fn note_log(
         &self,
         recorder: &str,
+        known: &Known,
         position: &Position,
         entries: &NewEntries,
-    ) -> Result<(), CatalogError> {
+    ) -> Result<bool, CatalogError> {
         let doing = "writing what a recorder's log says";
         let fault = self.fault(doing);
         let mut transaction = self.begin(doing).await?;
         let number = recorders::number(&mut transaction, recorder).await.map_err(fault.clone())?;
-        note(&mut transaction, number, position, entries).await.map_err(fault)?;
+        // First: a second one waits here, and then sees that it is too late.
+        if !move_on(&mut transaction, number, known, position).await.map_err(fault.clone())? {
+            transaction.rollback().await.map_err(fault)?;
+            return Ok(false);
+        }
+        insert_entries(&mut transaction, number, entries).await.map_err(fault)?;
+        self.commit(doing, transaction).await?;
+        Ok(true)
+    }
+
+    /// Has entries of the log of `recorder` without saying how far it is known: those of another catalog, which knows
+    /// it. Entries that are there already are left as they are.
+    pub async fn add_entries(&self, recorder: &str, entries: &NewEntries) -> Result<(), CatalogError> {
+        let doing = "taking over what a recorder's log says";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        let number = recorders::number(&mut transaction, recorder).await.map_err(fault.clone())?;
+        insert_entries(&mut transaction, number, entries).await.map_err(fault)?;
         self.commit(doing, transaction).await
     }
 
@@ -79,6 +101,28 @@ impl Catalog {
         row.as_ref().map(awaited_at).transpose().map_err(fault)
     }
 
+    /// Which of these recordings are awaited of a recorder.
+    pub async fn awaited_of(
+        &self,
+        recorder: &str,
+        ids: &[RecordingId],
+    ) -> Result<BTreeSet<RecordingId>, CatalogError> {
+        let fault = self.fault("looking which recordings are awaited");
+        let mut awaited = BTreeSet::new();
+        for ids in ids.chunks(ROWS_MAX) {
+            let sql = format!(
+                "SELECT id FROM awaited WHERE recorder = (SELECT no FROM recorders WHERE key = $1) AND id IN ({})",
+                placeholders(ids.len(), 2)
+            );
+            let query = statement(sql).bind(recorder.to_owned());
+            let query = ids.iter().fold(query, |query, id| query.bind(id.as_bytes().to_vec()));
+            for row in query.fetch_all(self.pool()).await.map_err(fault.clone())? {
+                awaited.insert(id_at(&row, 0).map_err(fault.clone())?);
+            }
+        }
+        Ok(awaited)
+    }
+
     /// Says why receipts could not be taken in.
     pub async fn set_awaited_faults(
         &self,
@@ -99,6 +143,18 @@ impl Catalog {
             .execute(&mut *transaction)
             .await
             .map_err(fault.clone())?;
+        }
+        self.commit(doing, transaction).await
+    }
+
+    /// Has receipts awaited again whose recordings are staged, each with why they cannot be archived, and forgets that
+    /// they are staged: all or nothing.
+    pub async fn await_again(&self, again: &[(Record, String)]) -> Result<(), CatalogError> {
+        let doing = "having staged recordings awaited again";
+        let fault = self.fault(doing);
+        let mut transaction = self.begin(doing).await?;
+        for (record, why) in again {
+            await_one_again(&mut transaction, record, why).await.map_err(fault.clone())?;
         }
         self.commit(doing, transaction).await
     }
@@ -165,10 +221,54 @@ fn awaited_at(row: &AnyRow) -> Result<Awaited, sqlx::Error> {
     Ok(Awaited { index: number_at(row, 0)?, receipt, fault: row.try_get(2)? })
 }
 
-async fn note(
+async fn await_one_again(
+    connection: &mut AnyConnection,
+    record: &Record,
+    why: &str,
+) -> Result<(), sqlx::Error> {
+    let id = record.id.as_bytes().to_vec();
+    // Another process may have archived it just now; it waits here until we are done, or we for it.
+    let mine = sqlx::query("UPDATE recordings SET phase = 'staged' WHERE id = $1 AND phase = 'staged'");
+    if mine.bind(id.clone()).execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(());
+    }
+    for sql in [
+        "DELETE FROM files WHERE id = $1",
+        "DELETE FROM receipts WHERE id = $1",
+        "DELETE FROM recordings WHERE id = $1",
+    ] {
+        sqlx::query(sql).bind(id.clone()).execute(&mut *connection).await?;
+    }
+    let number = recorders::number(connection, &record.recorder).await?;
+    let receipts = vec![(record.receipt_index, record.receipt.clone())];
+    insert_entries(connection, number, &NewEntries { receipts, others: Vec::new() }).await?;
+    let sql = "UPDATE awaited SET fault = $1 WHERE recorder = $2 AND place = $3";
+    let query = sqlx::query(sql).bind(why.to_owned()).bind(number).bind(signed(record.receipt_index));
+    query.execute(connection).await.map(drop)
+}
+
+/// Whether the log was known as far as `known`, and so is known up to `position` now.
+async fn move_on(
     connection: &mut AnyConnection,
     recorder: i64,
+    known: &Known,
     position: &Position,
+) -> Result<bool, sqlx::Error> {
+    let sql = "UPDATE recorders SET size = $1, root = $2, checkpoint = $3
+        WHERE no = $4 AND size = $5 AND (root = $6 OR (root IS NULL AND size = 0))";
+    let query = sqlx::query(sql)
+        .bind(signed(position.size))
+        .bind(position.root.0.to_vec())
+        .bind(position.checkpoint.clone())
+        .bind(recorder)
+        .bind(signed(known.size))
+        .bind(known.root.0.to_vec());
+    Ok(query.execute(connection).await?.rows_affected() > 0)
+}
+
+async fn insert_entries(
+    connection: &mut AnyConnection,
+    recorder: i64,
     entries: &NewEntries,
 ) -> Result<(), sqlx::Error> {
     for receipts in entries.receipts.chunks(ROWS_MAX) {
@@ -198,14 +298,6 @@ async fn note(
         }
         query.execute(&mut *connection).await?;
     }
-    // Another process may have been quicker: a log never shrinks.
-    let sql = "UPDATE recorders SET size = $1, root = $2, checkpoint = $3 WHERE no = $4 AND size <= $1";
-    let query = sqlx::query(sql)
-        .bind(signed(position.size))
-        .bind(position.root.0.to_vec())
-        .bind(position.checkpoint.clone())
-        .bind(recorder);
-    query.execute(&mut *connection).await?;
     Ok(())
 }
 

@@ -300,7 +300,8 @@ fn index(
     Ok(Some(Indexed { details: details.seal(envelope, random), terms: key.terms(details) }))
 }
 
-/// What differs between two catalogs, a line each, up to `limit`: recordings, what they are found by, recorders, media.
+/// What differs between two catalogs, a line each, up to `limit`: recordings, what they are found by, recorders and what
+/// their logs say, media.
 pub async fn differences(
     one: &Catalog,
     other: &Catalog,
@@ -344,6 +345,12 @@ pub async fn differences(
     for recorder in recorders {
         if one.recorder_position(&recorder).await? != other.recorder_position(&recorder).await? {
             found.push(format!("recorder {recorder}: how far its log is known is not the same"));
+        }
+        let (here, there) = (one.books(&recorder).await?, other.books(&recorder).await?);
+        if (here.awaited, here.events) != (there.awaited, there.events) {
+            found.push(format!(
+                "recorder {recorder}: what of its log is awaited, or no receipt, is not the same"
+            ));
         }
     }
     found.extend(one.register_differences(other).await?);
@@ -420,7 +427,8 @@ impl<'a> Pages<'a> {
 
 /// How names of manifests end.
 pub const MANIFEST_SUFFIX: &str = ".json.age";
-const MANIFEST_BYTES_MAX: u64 = 256 << 20;
+/// What is longer is opened nowhere.
+pub(in crate::shell::vault) const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 const NAMES_MAX: usize = 20_000;
 const BATCH: usize = 256;
 const PAGE: u32 = 500;

@@ -22,6 +22,7 @@ use crate::seal::receipt::Receipt;
 use crate::shell::canary;
 use crate::shell::clock;
 use crate::shell::vault::catalog::awaited::Awaited;
+use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::catalog::recordings::{NewRecord, Taken};
 use crate::shell::vault::intake::files::Came;
 use crate::shell::vault::intake::{Intake, IntakeError, Report, STAGED, Step, Whose, details};
@@ -78,8 +79,10 @@ impl Intake {
         loop {
             let awaited = self.catalog.awaited(&name, from, BATCH_MAX).await?;
             let Some(last) = awaited.last() else { break };
-            from = last.index + 1;
-            report.add(self.take_in_batch(&name, dir, whose, awaited).await?);
+            let after = last.index + 1;
+            let (done, goes_on_at) = self.take_in_batch(&name, dir, whose, awaited).await?;
+            from = goes_on_at.unwrap_or(after);
+            report.add(done);
         }
         report.missing = self.catalog.books(&name).await?.missing();
         if report.missing > 0 {
@@ -88,16 +91,19 @@ impl Intake {
         Ok(report)
     }
 
+    /// Takes in as many of these as fit into memory. What was done, and the place of the first that did not.
     async fn take_in_batch(
         &self,
         recorder: &str,
         dir: &Path,
         whose: Whose,
         awaited: Vec<Awaited>,
-    ) -> Result<Report, IntakeError> {
+    ) -> Result<(Report, Option<u64>), IntakeError> {
         let (mut report, mut faults) = (Report::default(), Vec::new());
-        let mut batch = Batch::sort(dir, whose, awaited, &mut report, &mut faults)?;
-        self.leave_known(recorder, &mut batch, &mut report, &mut faults).await?;
+        let before: BTreeMap<u64, String> =
+            awaited.iter().map(|awaited| (awaited.index, awaited.fault.clone())).collect();
+        let (known, awaited) = self.leave_known(recorder, awaited, &mut report, &mut faults).await?;
+        let mut batch = Batch::sort(dir, whose, awaited, self.held_max, &mut report, &mut faults)?;
         let new = match &self.keys() {
             Some(ring) => {
                 let kept =
@@ -109,15 +115,19 @@ impl Intake {
         let without = batch.without_files.iter().map(|awaited| without_files(recorder, awaited));
         let new: Vec<NewRecord> = new.into_iter().chain(without).collect();
         self.put_slips(new.iter().map(|new| &new.record)).await?;
-        let arrived = self.book(recorder, &new, &batch, &mut report, &mut faults).await?;
+        let arrived = self.book(recorder, &new, &known, &mut report, &mut faults).await?;
+        faults.retain(|(index, why)| before.get(index) != Some(why));
         self.tell_faults(recorder, &faults, &report).await?;
-        self.catalog.set_arrived(recorder, &arrived).await?;
+        self.catalog.set_arrived(recorder, &arrived.iter().copied().collect::<Vec<_>>()).await?;
         self.passed(Step::Arrived)?;
         if whose == Whose::Vault {
-            let files = new.iter().flat_map(|new| &new.record.receipt.files);
+            let new = new.iter().map(|new| (new.record.receipt_index, &new.record.receipt));
+            let all = new.chain(known.iter().map(|(_, known)| (known.index, &known.receipt)));
+            let gone = all.filter(|(index, receipt)| arrived.contains(index) && id_of(receipt).is_ok());
+            let files = gone.flat_map(|(_, receipt)| &receipt.files);
             self.remove_files(dir, files.map(|file| file.name.as_str()))?;
         }
-        Ok(report)
+        Ok((report, batch.goes_on_at))
     }
 
     /// Has recordings in the catalog, then in the log. Places in the recorder's log of those that are awaited no more.
@@ -125,13 +135,14 @@ impl Intake {
         &self,
         recorder: &str,
         new: &[NewRecord],
-        batch: &Batch,
+        known: &[Known],
         report: &mut Report,
         faults: &mut Vec<(u64, String)>,
-    ) -> Result<Vec<u64>, IntakeError> {
+    ) -> Result<BTreeSet<u64>, IntakeError> {
         let taken = self.catalog.take_in(new).await?;
         self.passed(Step::Catalogued)?;
-        let (mut done, mut arrived) = (batch.known.clone(), batch.known_indexes.clone());
+        let (mut done, mut arrived): (Vec<_>, BTreeSet<_>) =
+            known.iter().map(|(id, awaited)| (*id, awaited.index)).unzip();
         for (new, taken) in new.iter().zip(taken) {
             let Record { id, receipt_index, phase, .. } = &new.record;
             match taken {
@@ -146,7 +157,7 @@ impl Intake {
                 Taken::New => report.archived += 1,
             }
             done.push(*id);
-            arrived.push(*receipt_index);
+            arrived.insert(*receipt_index);
         }
         if !done.is_empty() {
             let details = serde_json::json!({
@@ -159,40 +170,42 @@ impl Intake {
         Ok(arrived)
     }
 
-    /// What the catalog has already is left as it is: something destroyed must not come back.
+    /// Parts what the catalog has already from what is yet to come, whether files of it are there or not: it is left
+    /// as it is, for something destroyed must not come back.
     async fn leave_known(
         &self,
         recorder: &str,
-        batch: &mut Batch,
+        awaited: Vec<Awaited>,
         report: &mut Report,
         faults: &mut Vec<(u64, String)>,
-    ) -> Result<(), IntakeError> {
-        let ids: Vec<_> = batch.items.iter().map(|item| item.id).collect();
-        let known: BTreeMap<_, _> =
+    ) -> Result<(Vec<Known>, Vec<Awaited>), IntakeError> {
+        let ids: Vec<RecordingId> =
+            awaited.iter().filter_map(|awaited| awaited.receipt.id.parse().ok()).collect();
+        let records: BTreeMap<_, _> =
             self.catalog.get_all(&ids).await?.into_iter().map(|record| (record.id, record)).collect();
-        let (mut known_ids, mut known_indexes) = (Vec::new(), Vec::new());
-        batch.items.retain(|item| {
-            let Some(record) = known.get(&item.id) else { return true };
-            if record.receipt == item.receipt
-                && record.recorder == recorder
-                && record.receipt_index == item.index
-            {
-                report.known += 1;
-                known_ids.push(item.id);
-                known_indexes.push(item.index);
-            } else {
-                let why = "another receipt is known by this id".to_owned();
-                faults.push((item.index, why.clone()));
-                report.refused.push((item.id.to_string(), why));
+        let (mut known, mut rest) = (Vec::new(), Vec::new());
+        for awaited in awaited {
+            let record = awaited.receipt.id.parse().ok().and_then(|id| records.get(&id));
+            match record {
+                None => rest.push(awaited),
+                Some(record)
+                    if record.receipt == awaited.receipt
+                        && record.recorder == recorder
+                        && record.receipt_index == awaited.index =>
+                {
+                    report.known += 1;
+                    known.push((record.id, awaited));
+                }
+                Some(_) => {
+                    let why = "another receipt is known by this id".to_owned();
+                    refuse(&awaited, why, report, faults);
+                }
             }
-            false
-        });
-        batch.known = known_ids;
-        batch.known_indexes = known_indexes;
-        Ok(())
+        }
+        Ok((known, rest))
     }
 
-    /// Has why something was not taken in in the catalog, and in the log where it is said for the first time.
+    /// Has why something was not taken in in the catalog, and in the log: to be called where that was not said before.
     async fn tell_faults(
         &self,
         recorder: &str,
@@ -289,6 +302,14 @@ impl Intake {
             return Ok(Err((item, why.into())));
         };
         let manifest = match item.files.last() {
+            Some(last) if !item.receipt.is_recovered() && last.bytes() > MANIFEST_BYTES_MAX => {
+                let why = format!(
+                    "`{}` has {} bytes, and a manifest has at most {MANIFEST_BYTES_MAX}",
+                    last.path.display(),
+                    last.bytes()
+                );
+                return Ok(Err((item, why)));
+            }
             Some(last) if !item.receipt.is_recovered() => match read_manifest(&item.receipt, last, &opener) {
                 Ok(manifest) => Some(manifest),
                 Err(why) => return Ok(Err((item, why))),
@@ -403,21 +424,13 @@ impl Intake {
         Ok(items.iter().map(new).collect())
     }
 
-    /// Removes files that are archived; those that are not there are gone already.
+    /// Removes files that are archived.
     pub(super) fn remove_files<'a>(
         &self,
         dir: &Path,
         names: impl Iterator<Item = &'a str>,
     ) -> Result<(), IntakeError> {
-        for name in names {
-            let path = dir.join(name);
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                other => other.map_err(IntakeError::io("removing", &path))?,
-            }
-            self.passed(Step::FileRemoved)?;
-        }
-        Ok(())
+        names.map(|name| dir.join(name)).try_for_each(|path| self.remove_file(&path))
     }
 }
 
@@ -425,20 +438,28 @@ impl Intake {
 struct Batch {
     items: Vec<Item>,
     without_files: Vec<Awaited>,
-    known: Vec<RecordingId>,
-    known_indexes: Vec<u64>,
+    /// Place of the first that was not looked at.
+    goes_on_at: Option<u64>,
 }
+
+/// What the catalog has, and is awaited all the same: an interrupted run, or a log that is read from its beginning.
+type Known = (RecordingId, Awaited);
 
 impl Batch {
     fn sort(
         dir: &Path,
         whose: Whose,
         awaited: Vec<Awaited>,
+        held_max: u64,
         report: &mut Report,
         faults: &mut Vec<(u64, String)>,
     ) -> Result<Self, IntakeError> {
-        let mut batch = Self::default();
+        let (mut batch, mut held) = (Self::default(), 0);
         for awaited in awaited {
+            if held >= held_max {
+                batch.goes_on_at = Some(awaited.index);
+                break;
+            }
             // Of calls to itself the recorder keeps only the newest: they are no recordings.
             let is_canary = |receipt: &Receipt| {
                 receipt.files.iter().all(|file| canary::is_name(&file.name)) && !receipt.files.is_empty()
@@ -458,18 +479,21 @@ impl Batch {
             };
             match read_files(dir, &awaited.receipt) {
                 Ok((files, Verdict::Accept)) => {
+                    held += files.iter().map(Came::held).sum::<u64>();
                     batch.items.push(Item { id, index: awaited.index, receipt: awaited.receipt, files });
                 }
                 Ok((_, Verdict::Wait(why))) => {
-                    if awaited.fault != why {
-                        faults.push((awaited.index, why.clone()));
-                    }
+                    faults.push((awaited.index, why.clone()));
                     report.waiting.push((awaited.receipt.id, why));
                 }
-                Ok((files, Verdict::Refuse(why))) if whose == Whose::Vault => {
-                    // It was right when it came: a power failure. It is sent again.
-                    for came in files {
-                        std::fs::remove_file(&came.path).map_err(IntakeError::io("removing", &came.path))?;
+                Ok((_, Verdict::Refuse(why))) if whose == Whose::Vault => {
+                    // It was right when it came: a power failure, or the disk has lost it. It is sent again.
+                    for file in &awaited.receipt.files {
+                        let path = dir.join(&file.name);
+                        match std::fs::remove_file(&path) {
+                            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                            other => other.map_err(IntakeError::io("removing", &path))?,
+                        }
                     }
                     report.waiting.push((awaited.receipt.id, why));
                 }
@@ -481,9 +505,7 @@ impl Batch {
 }
 
 fn refuse(awaited: &Awaited, why: String, report: &mut Report, faults: &mut Vec<(u64, String)>) {
-    if awaited.fault != why {
-        faults.push((awaited.index, why.clone()));
-    }
+    faults.push((awaited.index, why.clone()));
     report.refused.push((awaited.receipt.id.clone(), why));
 }
 
@@ -492,15 +514,21 @@ pub(super) fn read_files(dir: &Path, receipt: &Receipt) -> Result<(Vec<Came>, Ve
     let (mut files, mut found) = (Vec::new(), Vec::new());
     for file in &receipt.files {
         let path = dir.join(&file.name);
-        match Came::read(&path).map_err(|error| format!("reading `{}`: {error}", path.display()))? {
-            Some(came) => {
+        let fault = |error: std::io::Error| format!("reading `{}`: {error}", path.display());
+        match Came::read(&path) {
+            Ok(Some(came)) => {
                 found.push(came.found);
                 files.push(came);
             }
-            None => {
+            Ok(None) => {
                 found.push(Found::Absent);
                 break;
             }
+            // The disk has lost it, as far as anybody can tell.
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
+                return Ok((files, Verdict::Refuse(fault(error))));
+            }
+            Err(error) => return Err(fault(error)),
         }
     }
     let verdict = judge(receipt, &found);

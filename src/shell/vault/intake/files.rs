@@ -105,6 +105,19 @@ impl Came {
         self.found == Found::There { bytes: file.bytes, sha256: file.sha256 }
     }
 
+    /// Bytes of it that are held in memory.
+    pub(super) fn held(&self) -> u64 {
+        match &self.body {
+            Content::Bytes(body) => (self.header_bytes.len() + body.len()) as u64,
+            Content::File { .. } => 0,
+        }
+    }
+
+    /// Bytes of all of it.
+    pub(super) fn bytes(&self) -> u64 {
+        self.header_bytes.len() as u64 + self.body_bytes
+    }
+
     /// All of it, to be opened.
     pub(super) fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
         Ok(match &self.body {
@@ -114,5 +127,5 @@ impl Came {
     }
 }
 
-/// Files that are held in memory while they are taken in: of a batch of the largest, a quarter of a gigabyte.
+/// Files that are held in memory while they are taken in; how much a batch holds of them, its `held_max` says.
 const IN_MEMORY_MAX: u64 = 1 << 20;

@@ -10,6 +10,7 @@ use crate::seal::log_survey::bundle_path;
 use crate::seal::log_verify::{TileNodes, bundle_entries};
 use crate::seal::note::VerifyKey;
 use crate::seal::tree::{Hash, consistency_proof};
+use crate::shell::clock;
 use crate::shell::receipts::{DIR_NAME, read_file, read_key};
 use crate::shell::vault::catalog::awaited::NewEntries;
 use crate::shell::vault::catalog::recorders::Position;
@@ -33,6 +34,8 @@ pub struct LogPiece {
 /// The folder that a recorder writes to.
 #[derive(Debug)]
 pub struct Spool {
+    folder: PathBuf,
+    /// Its receipts.
     dir: PathBuf,
     recorder: VerifyKey,
     note: String,
@@ -53,7 +56,7 @@ impl Spool {
         let note = String::from_utf8_lossy(&note).into_owned();
         let name = recorder.to_string();
         let opened = recorder.open(&note).map_err(|source| IntakeError::Note { recorder: name, source })?;
-        Ok(Self { dir: receipts, recorder, note, size: opened.size })
+        Ok(Self { folder: dir.into(), dir: receipts, recorder, note, size: opened.size })
     }
 
     /// Whose it is.
@@ -98,13 +101,23 @@ impl Spool {
 
 impl Intake {
     /// Knows a recorder's log further, as far as it goes.
-    pub(super) async fn note_spool(&self, spool: &Spool) -> Result<Report, IntakeError> {
-        let mut report = Report::default();
+    pub async fn note_spool(&self, spool: &Spool) -> Result<Report, IntakeError> {
+        let (mut report, mut newer) = (Report::default(), None);
         loop {
             let known = self.known(spool.recorder()).await?;
+            if known.size > spool.size() && newer.is_none() {
+                // It may have grown, and another process may have been quicker, since it was opened.
+                let again = Spool::open(&spool.folder)?;
+                newer = (again.recorder == spool.recorder).then_some(again);
+            }
+            let spool = newer.as_ref().unwrap_or(spool);
             let piece = spool.piece(known.size)?;
             let count = piece.entries.len() as u64;
-            report.entries += self.note_piece(spool.recorder(), &piece).await?;
+            let noted = self.note_piece(spool.recorder(), &piece).await;
+            if let Err(error) = &noted {
+                self.tell_refusal(error)?;
+            }
+            report.entries += noted?;
             if count == 0 || known.size + count >= spool.size() {
                 return Ok(report);
             }
@@ -117,8 +130,19 @@ impl Intake {
         Ok(position.map_or_else(Known::default, |at| Known { size: at.size, root: at.root }))
     }
 
+    /// Has in the vault's log that a recorder's log was refused. The recorder goes on trying: it is said once an hour.
+    pub(super) fn tell_refusal(&self, error: &IntakeError) -> Result<(), IntakeError> {
+        let IntakeError::Refused { recorder, refusal } = error else { return Ok(()) };
+        let kind = format!("{recorder} {:?}", std::mem::discriminant(refusal));
+        if !self.told.is_new(kind, clock::monotonic()) {
+            return Ok(());
+        }
+        tracing::error!(recorder, "{refusal}");
+        self.log(Resource::Recorder(recorder.clone()), Outcome::Failed(refusal.to_string()))
+    }
+
     /// Knows a recorder's log further by a piece, once it is proved to continue what is known. A log that does not is
-    /// refused, and the vault's log has that.
+    /// refused: see [`Self::tell_refusal`].
     pub async fn note_piece(&self, recorder: &VerifyKey, piece: &LogPiece) -> Result<u64, IntakeError> {
         let name = recorder.to_string();
         let known = self.known(recorder).await?;
@@ -135,11 +159,7 @@ impl Intake {
         });
         let now = match checked {
             Some(Ok(now)) => now,
-            Some(Err(refusal)) => {
-                tracing::error!(recorder = name, "{refusal}");
-                self.log(Resource::Recorder(name.clone()), Outcome::Failed(refusal.to_string()))?;
-                return Err(IntakeError::Refused { recorder: name, refusal });
-            }
+            Some(Err(refusal)) => return Err(IntakeError::Refused { recorder: name, refusal }),
             None => return Err(IntakeError::Tile { recorder: name, path: "tile".into() }),
         };
         if piece.entries.is_empty() {
@@ -154,7 +174,9 @@ impl Intake {
             }
         }
         let position = Position { size: now.size, root: now.root, checkpoint: piece.checkpoint.clone() };
-        self.catalog.note_log(&name, &position, &entries).await?;
+        if !self.catalog.note_log(&name, &known, &position, &entries).await? {
+            return Ok(0);
+        }
         self.passed(Step::LogNoted)?;
         Ok(piece.entries.len() as u64)
     }

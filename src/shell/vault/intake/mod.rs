@@ -11,14 +11,17 @@
 //! forgotten as awaited when all that is done. So what was killed at any step is done again from its beginning.
 
 mod batch;
+mod connections;
 mod details;
 mod files;
 mod logs;
 pub mod protocol;
+pub(super) mod received;
 pub mod serve;
 mod slips;
 mod staged;
 pub mod tls;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -33,9 +36,11 @@ use crate::shell::entropy::NoRandomness;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
 use crate::shell::vault::home::{Vault, VaultError};
+use crate::shell::vault::intake::told::Told;
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::log::Denied;
+use crate::shell::vault::matters::{self, MattersError};
 use crate::shell::vault::place::{Place, PlaceError};
 
 pub use crate::shell::vault::intake::logs::{LogPiece, PIECE_MAX, Spool};
@@ -47,8 +52,11 @@ pub struct Intake {
     place: Arc<dyn Place>,
     /// Of all that are of one vault in this process.
     keys: Arc<RwLock<Option<Arc<KeyRing>>>>,
+    told: Arc<Told>,
+    /// Bytes of files that a batch holds in memory: it ends with the recording that reaches this.
+    held_max: u64,
     /// For tests: whether to go on after a step.
-    after: Box<dyn Fn(Step) -> bool + Send + Sync>,
+    after: Arc<dyn Fn(Step) -> bool + Send + Sync>,
 }
 
 /// Steps after which a test may end it.
@@ -121,6 +129,18 @@ pub enum IntakeError {
     /// The catalog does not do it.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// The catalog does not go with the vault's log.
+    #[error(transparent)]
+    Matters(#[from] Box<MattersError>),
+    /// There was another catalog.
+    #[error(
+        "catalog `{catalog}` is empty, and the vault's log says that recordings were taken in: it was lost, or is \
+         another vault's. Make it anew with `sejf vault catalog rebuild --replace`; nothing is taken in before"
+    )]
+    CatalogLost {
+        /// Its address.
+        catalog: String,
+    },
     /// There is no key.
     #[error(transparent)]
     Keys(#[from] KeyFault),
@@ -201,8 +221,15 @@ impl IntakeError {
 }
 
 impl Intake {
-    /// Opens what it takes: catalog and first place. Locked.
+    /// Opens what it takes: catalog and first place. Locked. The catalog knows all that the log says was destroyed.
     pub async fn open(vault: Arc<Vault>) -> Result<Self, IntakeError> {
+        let intake = Self::open_as_it_is(vault).await?;
+        intake.check_catalog().await?;
+        matters::catch_up(&intake.vault, &intake.catalog).await.map_err(Box::new)?;
+        Ok(intake)
+    }
+
+    async fn open_as_it_is(vault: Arc<Vault>) -> Result<Self, IntakeError> {
         let address = match &vault.config.vault.catalog {
             Some(address) => address.clone(),
             None => format!("sqlite:{}", vault.home.join(CATALOG).display()),
@@ -215,19 +242,61 @@ impl Intake {
 
     /// Another one with the same keys, and a catalog of its own: for another thread.
     pub async fn another(&self) -> Result<Self, IntakeError> {
-        let other = Self::open(Arc::clone(&self.vault)).await?;
-        Ok(Self { keys: Arc::clone(&self.keys), ..other })
+        let other = Self::open_as_it_is(Arc::clone(&self.vault)).await?;
+        let (keys, told, after) = (self.keys.clone(), self.told.clone(), self.after.clone());
+        Ok(Self { keys, told, after, held_max: self.held_max, ..other })
+    }
+
+    /// A catalog that was lost is made by whoever opens it, and then knows nothing of what was destroyed.
+    async fn check_catalog(&self) -> Result<(), IntakeError> {
+        if !self.catalog.recorders().await?.is_empty() {
+            return Ok(());
+        }
+        let mut had_some = false;
+        self.vault.log.each(0, |_, bytes| {
+            let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
+            let counted: &[&str] = match entry.action {
+                Action::TakeIn => &["archived", "staged", "without_files", "known"],
+                // What it has found is what there was, from then on.
+                Action::Rebuild => &["recordings"],
+                _ => return Ok(()),
+            };
+            if let Outcome::Done(details) = &entry.outcome {
+                let is_some = |name: &&str| details.get(*name).and_then(|count| count.as_u64()) > Some(0);
+                had_some = counted.iter().any(is_some);
+            }
+            Ok::<_, ReceiptsError>(())
+        })?;
+        if had_some {
+            return Err(IntakeError::CatalogLost { catalog: self.catalog.name().into() });
+        }
+        Ok(())
     }
 
     /// The same with a catalog and place that are open.
     pub fn with(vault: Arc<Vault>, catalog: Catalog, place: Arc<dyn Place>) -> Self {
-        Self { vault, catalog, place, keys: Arc::default(), after: Box::new(|_| true) }
+        Self {
+            vault,
+            catalog,
+            place,
+            keys: Arc::default(),
+            told: Arc::default(),
+            held_max: HELD_BYTES_MAX,
+            after: Arc::new(|_| true),
+        }
     }
 
     /// For tests: goes on after a step only where `after` says so.
     #[must_use]
     pub fn ending(mut self, after: impl Fn(Step) -> bool + Send + Sync + 'static) -> Self {
-        self.after = Box::new(after);
+        self.after = Arc::new(after);
+        self
+    }
+
+    /// For tests: ends batches at so many bytes.
+    #[must_use]
+    pub fn holding(mut self, held_max: u64) -> Self {
+        self.held_max = held_max.max(1);
         self
     }
 
@@ -331,3 +400,4 @@ enum Whose {
 pub const CATALOG: &str = "catalog.db";
 const STAGED: &str = "staged";
 const TRIES_MAX: u32 = 5;
+const HELD_BYTES_MAX: u64 = 256 << 20;

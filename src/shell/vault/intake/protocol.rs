@@ -7,30 +7,36 @@
 //! GET  /v1/awaited?from=N        files that are to be sent             -> AwaitedFiles
 //! HEAD /v1/recordings/ID/FILE    Upload-Offset: bytes that are there
 //! PUT  /v1/recordings/ID/FILE    Content-Range: bytes FROM-TO/ALL      201 whole and as receipted, 202 more to come
+//!                                nothing, where all bytes are there    201 as receipted
 //! POST /v1/free                  Ids: may these be freed?              -> Ids
 //! ```
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path as UrlPath, Query, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Path as UrlPath, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::archive::intake::id_of;
 use crate::archive::record::{Digest, Phase, Record, RecordingId};
 use crate::seal::note::VerifyKey;
 use crate::seal::receipt::ReceiptFile;
 use crate::shell::vault::intake::files::Came;
+use crate::shell::vault::intake::tls::Authority;
 use crate::shell::vault::intake::{Intake, IntakeError, LogPiece};
 
 /// How far a log is known.
@@ -70,23 +76,23 @@ pub struct Peer {
     pub recorder: VerifyKey,
     /// From where it came.
     pub address: std::net::SocketAddr,
+    /// What it has proved it with.
+    pub certificate: Arc<CertificateDer<'static>>,
 }
 
 /// What all connections share.
 #[derive(Debug)]
 pub struct Shared {
-    intake: Arc<Intake>,
+    /// What takes in.
+    pub intake: Arc<Intake>,
+    /// Who may send.
+    pub authority: Arc<Authority>,
     /// Files that are being written.
-    busy: Mutex<BTreeSet<PathBuf>>,
+    pub busy: Mutex<BTreeSet<PathBuf>>,
     /// Told when there is something to take in.
     pub came: Arc<Notify>,
-}
-
-impl Shared {
-    /// For an intake.
-    pub fn new(intake: Arc<Intake>, came: Arc<Notify>) -> Self {
-        Self { intake, busy: Mutex::default(), came }
-    }
+    /// How long nothing may come of a file before its connection is given up.
+    pub patience: Duration,
 }
 
 /// The ways in.
@@ -97,12 +103,18 @@ pub fn router(shared: Arc<Shared>) -> Router {
         // HEAD is given by hand: GET is not.
         .route("/v1/recordings/{id}/{file}", put(upload).head(offset))
         .route("/v1/free", post(free).layer(DefaultBodyLimit::max(FREE_BYTES_MAX)))
+        .layer(middleware::from_fn_with_state(shared.clone(), is_enrolled))
         .with_state(shared)
 }
 
 /// Folder of what a recorder sends.
 pub fn folder(intake: &Intake, recorder: &VerifyKey) -> PathBuf {
-    intake.incoming(RECORDERS).join(&Digest::of(recorder.to_string().as_bytes()).to_string()[..32])
+    intake.incoming(RECORDERS).join(folder_name(&recorder.to_string()))
+}
+
+/// Its name: keys have characters that names of files should not.
+pub(super) fn folder_name(recorder: &str) -> String {
+    Digest::of(recorder.as_bytes()).to_string()[..32].to_owned()
 }
 
 type Peers = ConnectInfo<Peer>;
@@ -135,6 +147,28 @@ impl std::convert::From<IntakeError> for Refused {
     }
 }
 
+/// A certificate may be revoked while a connection is open: it is looked up for each request.
+async fn is_enrolled(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): Peers,
+    request: Request,
+    next: Next,
+) -> Answer {
+    match shared.authority.recorder_of(&peer.certificate) {
+        Ok(recorder) if recorder == peer.recorder => Ok(next.run(request).await),
+        Ok(_) => Err(Refused(StatusCode::FORBIDDEN, "the certificate is another recorder's now".into())),
+        Err(why) => Err(Refused(StatusCode::FORBIDDEN, why)),
+    }
+}
+
+/// Does on another thread what waits for a disk: connections wait for each other otherwise.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Refused(StatusCode::SERVICE_UNAVAILABLE, "the vault is ending".into()))?
+}
+
 async fn known(State(shared): State<Arc<Shared>>, ConnectInfo(peer): Peers) -> Answer {
     let known = shared.intake.known(&peer.recorder).await?;
     Ok(Json(KnownSize { size: known.size }).into_response())
@@ -146,7 +180,15 @@ async fn receipts(
     Json(piece): Json<LogPiece>,
 ) -> Answer {
     shared.intake.check_recorder(&peer.recorder)?;
-    shared.intake.note_piece(&peer.recorder, &piece).await?;
+    if let Err(error) = shared.intake.note_piece(&peer.recorder, &piece).await {
+        let intake = shared.intake.clone();
+        // Waits for the disk.
+        return blocking(move || {
+            intake.tell_refusal(&error)?;
+            Err(error.into())
+        })
+        .await;
+    }
     shared.came.notify_one();
     let known = shared.intake.known(&peer.recorder).await?;
     Ok(Json(KnownSize { size: known.size }).into_response())
@@ -208,11 +250,6 @@ async fn place(shared: &Shared, peer: &Peer, id: &str, file: &str) -> Result<Pla
         return if record.as_ref().is_some_and(is_theirs) { Ok(Place::Here) } else { Err(unknown()) };
     };
     std::fs::create_dir_all(&dir).map_err(IntakeError::io("making folder", &dir))?;
-    // All of it came, and the vault ended before it looked.
-    let is_all = std::fs::metadata(&part).is_ok_and(|facts| facts.len() >= receipted.bytes);
-    if is_all && finish(&part, &dir.join(file), &receipted).is_ok() {
-        return Ok(Place::Here);
-    }
     Ok(Place::Part(part, receipted))
 }
 
@@ -237,7 +274,8 @@ async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let Some(_busy) = Busy::take(&shared, folder(&shared.intake, &peer.recorder).join(&file)) else {
+    let whole = folder(&shared.intake, &peer.recorder).join(&file);
+    let Some(busy) = Busy::take(&shared, whole.clone()) else {
         return Err(Refused(StatusCode::CONFLICT, "the file is being sent by another connection".into()));
     };
     let (part, receipted) = match place(&shared, &peer, &id, &file).await? {
@@ -255,55 +293,73 @@ async fn upload(
         })?,
     };
     let length = std::fs::metadata(&part).map_or(0, |facts| facts.len());
-    if from != length {
+    // All of it came, and the vault ended before it looked: whatever comes now, that is looked at first.
+    let is_all = length > 0 && length >= receipted.bytes;
+    if from != length && !is_all {
         let why = format!("{length} bytes are here: go on there");
         return Ok((StatusCode::CONFLICT, [(UPLOAD_OFFSET, HeaderValue::from(length))], why).into_response());
     }
-    let length = append(&part, length, receipted.bytes, body).await?;
-    if length < receipted.bytes {
-        return Ok((StatusCode::ACCEPTED, [(UPLOAD_OFFSET, HeaderValue::from(length))]).into_response());
+    let writing = Writing { busy, part, length, all: receipted.bytes };
+    let writing = if is_all { writing } else { append(writing, body, shared.patience).await? };
+    if writing.length < receipted.bytes {
+        let offset = HeaderValue::from(writing.length);
+        return Ok((StatusCode::ACCEPTED, [(UPLOAD_OFFSET, offset)]).into_response());
     }
-    let whole = part.with_file_name(&file);
-    tokio::task::spawn_blocking(move || finish(&part, &whole, &receipted))
-        .await
-        .map_err(|_| Refused(StatusCode::SERVICE_UNAVAILABLE, "the vault is ending".into()))??;
+    blocking(move || finish(&writing, &whole, &receipted)).await?;
     shared.came.notify_one();
     Ok(StatusCode::CREATED.into_response())
 }
 
-/// Appends what comes, up to `all` bytes; how long the file is then. A connection that breaks leaves what came.
-async fn append(part: &Path, mut length: u64, all: u64, body: Body) -> Result<u64, Refused> {
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(part);
-    let mut file = Writer(file.map_err(IntakeError::io("opening", part))?);
-    let mut stream = body.into_data_stream();
-    while let Some(chunk) = stream.next().await {
-        let Ok(chunk) = chunk else { break };
-        if length + chunk.len() as u64 > all {
-            return Err(Refused(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("{all} bytes were sealed, and more came"),
-            ));
-        }
-        file.write(&chunk).map_err(IntakeError::io("writing", part))?;
-        length += chunk.len() as u64;
-    }
-    Ok(length)
+/// A file that is being written. It goes along to whichever thread does that: while one may still write, nobody else
+/// does, even where the connection has broken meanwhile.
+struct Writing {
+    #[expect(dead_code, reason = "held, not used")]
+    busy: Busy,
+    part: PathBuf,
+    length: u64,
+    all: u64,
 }
 
-struct Writer(std::fs::File);
-
-impl Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        use std::io::Write;
-        self.0.write_all(bytes)
+/// Appends what comes, as far as the file goes. A connection that breaks, or of which nothing comes any more, leaves
+/// what came.
+async fn append(writing: Writing, body: Body, patience: Duration) -> Result<Writing, Refused> {
+    let (mut writing, mut file) = blocking(move || {
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(&writing.part);
+        let file = file.map_err(IntakeError::io("opening", &writing.part))?;
+        Ok((writing, file))
+    })
+    .await?;
+    let mut stream = body.into_data_stream();
+    while let Ok(Some(Ok(chunk))) = timeout(patience, stream.next()).await {
+        let mut bytes = Vec::from(chunk);
+        // What is there already goes with it.
+        while bytes.len() < WRITE_BYTES
+            && let Some(Some(Ok(more))) = stream.next().now_or_never()
+        {
+            bytes.extend_from_slice(&more);
+        }
+        if writing.length + bytes.len() as u64 > writing.all {
+            let why = format!("{} bytes were sealed, and more came", writing.all);
+            return Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
+        (writing, file) = blocking(move || {
+            file.write_all(&bytes).map_err(IntakeError::io("writing", &writing.part))?;
+            writing.length += bytes.len() as u64;
+            Ok((writing, file))
+        })
+        .await?;
     }
+    Ok(writing)
 }
 
 /// A file that is whole gets its name where it is what was receipted, and is removed where it is not.
-fn finish(part: &Path, whole: &Path, receipted: &ReceiptFile) -> Result<(), Refused> {
-    let came = Came::read(part).map_err(IntakeError::io("reading", part))?;
-    let is_it = came.is_some_and(|came| came.is(receipted));
-    if is_it {
+fn finish(writing: &Writing, whole: &Path, receipted: &ReceiptFile) -> Result<(), Refused> {
+    let part = &writing.part;
+    let Some(came) = Came::read(part).map_err(IntakeError::io("reading", part))? else {
+        // It came another way meanwhile, and what was left half way was swept.
+        return Err(Refused(StatusCode::CONFLICT, "the file is not awaited any more: ask again".into()));
+    };
+    if came.is(receipted) {
         std::fs::rename(part, whole).map_err(IntakeError::io("naming", whole))?;
         return Ok(());
     }
@@ -324,20 +380,19 @@ async fn free(State(shared): State<Arc<Shared>>, ConnectInfo(peer): Peers, Json(
 }
 
 impl Intake {
-    /// Which of a recorder's recordings it may free: those that are archived in as many copies as their class asks,
-    /// those that have no files, and those that are destroyed.
+    /// Which of a recorder's recordings it may free: those of which as many copies as their class asks were read and
+    /// found good, the first one too, those that have no files, and those that are destroyed.
     pub async fn may_be_freed(
         &self,
         recorder: &str,
         ids: &[RecordingId],
     ) -> Result<Vec<RecordingId>, IntakeError> {
         let mut free = Vec::new();
-        let met = self.catalog().copies_met(ids).await?;
+        let met: BTreeSet<_> = self.catalog().copies_met(ids).await?.into_iter().collect();
         for record in self.catalog().get_all(ids).await? {
-            let has_copies = || met.contains(&record.id) || self.takes_one_copy(&record);
             let is_kept = match record.phase {
                 Phase::Staged => false,
-                Phase::Archived => record.files.is_empty() || has_copies(),
+                Phase::Archived => record.files.is_empty() || met.contains(&record.id),
                 Phase::Destroyed => true,
             };
             if record.recorder == recorder && is_kept {
@@ -345,15 +400,6 @@ impl Intake {
             }
         }
         Ok(free)
-    }
-
-    /// Whether the class asks for no more than the copy in the first place, which is the one that intake makes.
-    fn takes_one_copy(&self, record: &Record) -> bool {
-        let class = record.class.as_ref().and_then(|class| self.vault().config.class(class));
-        class.is_some_and(|class| {
-            let copies = class.copies;
-            copies.total <= 1 && copies.sites <= 1 && copies.offline == 0 && !class.worm
-        })
     }
 }
 
@@ -366,16 +412,16 @@ fn range_start(range: &HeaderValue, all: u64) -> Option<u64> {
 }
 
 /// A file is written by one connection at a time.
-struct Busy<'a>(&'a Shared, PathBuf);
+struct Busy(Arc<Shared>, PathBuf);
 
-impl<'a> Busy<'a> {
-    fn take(shared: &'a Shared, whole: PathBuf) -> Option<Self> {
+impl Busy {
+    fn take(shared: &Arc<Shared>, whole: PathBuf) -> Option<Self> {
         let mut busy = shared.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.insert(whole.clone()).then(|| Self(shared, whole))
+        busy.insert(whole.clone()).then(|| Self(shared.clone(), whole))
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
@@ -391,6 +437,7 @@ const FREE_BYTES_MAX: usize = 1 << 20;
 /// Recordings that are asked about at once, at most.
 pub const FREE_MAX: usize = 1_000;
 const AWAITED_MAX: u32 = 256;
+const WRITE_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {

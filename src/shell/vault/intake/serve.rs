@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -25,6 +26,7 @@ use crate::seal::identity::Identities;
 use crate::seal::note::VerifyKey;
 use crate::shell::clock;
 use crate::shell::signals::Stop;
+use crate::shell::vault::intake::connections::{Connection, Open, keep_alive};
 use crate::shell::vault::intake::protocol::{self, Peer, Shared};
 use crate::shell::vault::intake::tls::{Authority, TlsError};
 use crate::shell::vault::intake::{Intake, IntakeError, Report, Whose};
@@ -39,6 +41,7 @@ pub struct Server {
     control: UnixListener,
     status: Arc<Mutex<Status>>,
     came: Arc<Notify>,
+    patience: Duration,
 }
 
 /// How a running vault is.
@@ -110,6 +113,11 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing is taken in any more.
+    #[error(
+        "the thread that takes in has ended, which it does only by a fault in this program: start the vault again"
+    )]
+    Ended,
     /// Another one runs.
     #[error("a vault runs already, and listens on `{}`: stop it first", path.display())]
     Busy {
@@ -136,7 +144,15 @@ impl Server {
         let status = Arc::new(Mutex::new(Status { locked: true, listening, ..Status::default() }));
         let worker = intake.another().await?;
         let came = Arc::new(Notify::new());
-        Ok(Self { intake: Arc::new(intake), worker, authority, listener, control, status, came })
+        let (intake, patience) = (Arc::new(intake), PATIENCE);
+        Ok(Self { intake, worker, authority, listener, control, status, came, patience })
+    }
+
+    /// For tests: gives up connections of which nothing comes for so long.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Where recorders reach it.
@@ -146,7 +162,7 @@ impl Server {
 
     /// Runs until it is asked to stop.
     pub async fn run(self, stop: Stop) -> Result<(), ServeError> {
-        let Self { intake, worker, authority, listener, control, status, came } = self;
+        let Self { intake, worker, authority, listener, control, status, came, patience } = self;
         let (worker_status, worker_came, worker_stop) = (status.clone(), came.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("intake".into()).spawn(move || {
             take_in_until(&worker, &worker_status, &worker_came, &worker_stop);
@@ -160,7 +176,13 @@ impl Server {
             Arc::new(Refusals { intake: intake.clone(), status: status.clone(), last: Mutex::new(None) });
         if let Some(listener) = listener {
             let (sender, ready) = mpsc::channel(1);
-            let app = protocol::router(Arc::new(Shared::new(intake.clone(), came.clone())));
+            let app = protocol::router(Arc::new(Shared {
+                intake: intake.clone(),
+                authority: authority.clone(),
+                busy: Mutex::default(),
+                came: came.clone(),
+                patience,
+            }));
             let app = app.into_make_service_with_connect_info::<Peer>();
             tokio::spawn(accept(listener, authority, intake.clone(), sender, refusals));
             tokio::spawn(async move {
@@ -168,9 +190,10 @@ impl Server {
             });
         }
         tokio::spawn(serve_control(control, intake.clone(), status, came.clone()));
-        while !stop.asked() {
+        while !stop.asked() && !thread.is_finished() {
             tokio::time::sleep(TICK).await;
         }
+        let has_ended = !stop.asked();
         came.notify_one();
         // It ends after the batch that it is at.
         while !thread.is_finished() {
@@ -178,7 +201,7 @@ impl Server {
         }
         let _ = std::fs::remove_file(intake.vault().home.join(CONTROL));
         intake.catalog().close().await;
-        Ok(())
+        if has_ended { Err(ServeError::Ended) } else { Ok(()) }
     }
 }
 
@@ -196,8 +219,7 @@ fn take_in_until(intake: &Intake, status: &Mutex<Status>, came: &Notify, stop: &
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!("starting to take in: {error}");
-            return stop.ask();
+            return tracing::error!("starting to take in: {error}");
         }
     };
     runtime.block_on(async {
@@ -244,18 +266,27 @@ impl Intake {
                 add(Err(IntakeError::Stranger { recorder: recorder.key.clone() }));
                 continue;
             };
-            let sent = protocol::folder(self, &key);
-            if sent.is_dir() {
-                add(self.take_in_awaited(&key, &sent, Whose::Vault).await);
-            }
+            add(self.take_in_sent(&key).await);
             if let Some(spool) = &recorder.spool {
-                add(self.take_in_folder(spool).await);
-                if recorder.free {
+                let taken = self.take_in_folder(spool).await;
+                // From a folder whose log is refused nothing is removed.
+                let is_to_be_freed = taken.is_ok() && recorder.free;
+                add(taken);
+                if is_to_be_freed {
                     add(self.free_folder(&key, spool).await);
                 }
             }
         }
         (report, fault)
+    }
+
+    /// Takes in what a recorder has sent, and nothing where it has sent nothing.
+    pub async fn take_in_sent(&self, recorder: &VerifyKey) -> Result<Report, IntakeError> {
+        let sent = protocol::folder(self, recorder);
+        if !sent.is_dir() {
+            return Ok(Report::default());
+        }
+        self.take_in_awaited(recorder, &sent, Whose::Vault).await
     }
 
     /// Removes from a recorder's folder the files of recordings that are archived in as many copies as asked.
@@ -288,10 +319,10 @@ pub(crate) fn sealed_files(dir: &Path) -> io::Result<std::collections::BTreeSet<
 }
 
 /// Connections whose other end has proved who it is.
-struct Ready(mpsc::Receiver<(TlsStream<TcpStream>, Peer)>);
+struct Ready(mpsc::Receiver<(Connection, Peer)>);
 
 impl Listener for Ready {
-    type Io = TlsStream<TcpStream>;
+    type Io = Connection;
     type Addr = Peer;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
@@ -317,10 +348,11 @@ async fn accept(
     listener: TcpListener,
     authority: Arc<Authority>,
     intake: Arc<Intake>,
-    ready: mpsc::Sender<(TlsStream<TcpStream>, Peer)>,
+    ready: mpsc::Sender<(Connection, Peer)>,
     refusals: Arc<Refusals>,
 ) {
     let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let open = Open::default();
     let mut made: Option<(Instant, TlsAcceptor)> = None;
     loop {
         let Ok((stream, address)) = listener.accept().await else {
@@ -341,11 +373,19 @@ async fn accept(
             continue;
         };
         let (acceptor, authority, intake) = (acceptor.clone(), authority.clone(), intake.clone());
-        let (ready, refusals) = (ready.clone(), refusals.clone());
+        let (ready, refusals, open) = (ready.clone(), refusals.clone(), open.clone());
         tokio::spawn(async move {
-            match shake_hands(stream, &acceptor, &authority, &intake).await {
-                Ok((stream, recorder)) => {
-                    let _ = ready.send((stream, Peer { recorder, address })).await;
+            if let Err(error) = keep_alive(&stream) {
+                tracing::warn!(%address, "having a connection watched: {error}");
+            }
+            let shaken = shake_hands(stream, &acceptor, &authority, &intake).await;
+            let opened = shaken.and_then(|(stream, recorder, certificate)| {
+                let counted = open.one_more(&recorder)?;
+                Ok((Connection { stream, counted }, Peer { recorder, address, certificate }))
+            });
+            match opened {
+                Ok(opened) => {
+                    let _ = ready.send(opened).await;
                 }
                 Err(why) => refusals.tell(address, why),
             }
@@ -354,21 +394,24 @@ async fn accept(
     }
 }
 
+type Shaken = (TlsStream<TcpStream>, VerifyKey, Arc<CertificateDer<'static>>);
+
 async fn shake_hands(
     stream: TcpStream,
     acceptor: &TlsAcceptor,
     authority: &Authority,
     intake: &Intake,
-) -> Result<(TlsStream<TcpStream>, VerifyKey), String> {
+) -> Result<Shaken, String> {
     let stream = match timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("the handshake was not finished in time".into()),
     };
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let recorder = authority.recorder_of(certificate.ok_or("no certificate")?)?;
+    let certificate = Arc::new(certificate.ok_or("no certificate")?.clone().into_owned());
+    let recorder = authority.recorder_of(&certificate)?;
     intake.check_recorder(&recorder).map_err(|error| error.to_string())?;
-    Ok((stream, recorder))
+    Ok((stream, recorder, certificate))
 }
 
 /// Connections that are refused are told; in the vault's log at most once a minute, so that nobody fills it.
@@ -516,6 +559,8 @@ pub const TLS: &str = "tls";
 /// How often folders are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(100);
+/// How long nothing may come of a file that is being sent.
+const PATIENCE: Duration = Duration::from_secs(60);
 const HANDSHAKES_MAX: usize = 256;
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const CERTIFICATE_LASTS: Duration = Duration::from_secs(86_400);

@@ -1,6 +1,9 @@
 //! What recorders' logs say.
 
-use crate::archive::intake::Books;
+use std::collections::BTreeSet;
+
+use crate::archive::intake::{Books, Known};
+use crate::archive::record::{Phase, Record};
 use crate::seal::tree::Hash;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::awaited::NewEntries;
@@ -20,11 +23,15 @@ pub(super) async fn entries_are_in_one_book_until_they_arrive(address: String) {
         receipts: records.iter().map(|record| (record.receipt_index, record.receipt.clone())).collect(),
         others: vec![(1, b"{\"event\":\"begun\"}".to_vec()), (3, b"later".to_vec())],
     };
-    for _ in 0..2 {
-        catalog.note_log(&recorder, &position(302), &entries).await.unwrap();
+    let known = |size: u64| Known { size, root: position(size).root };
+    assert!(catalog.note_log(&recorder, &Known::default(), &position(302), &entries).await.unwrap());
+    // Of those who had proved the same, or something else, to continue what was known, only the first is right.
+    let other = NewEntries { others: vec![(302, b"forged".to_vec())], ..NewEntries::default() };
+    for (known, to) in [(Known::default(), 302), (known(5), 303), (known(301), 303)] {
+        assert!(!catalog.note_log(&recorder, &known, &position(to), &other).await.unwrap(), "{known:?}");
     }
-    // A shorter one, of another process that was slower, takes nothing back.
-    catalog.note_log(&recorder, &position(5), &NewEntries::default()).await.unwrap();
+    let forked = Known { root: position(9).root, ..known(302) };
+    assert!(!catalog.note_log(&recorder, &forked, &position(303), &other).await.unwrap());
     assert_eq!(catalog.recorder_position(&recorder).await.unwrap(), Some(position(302)));
     let books = Books { size: 302, recordings: 0, awaited: 300, events: 2 };
     assert_eq!(catalog.books(&recorder).await.unwrap(), books);
@@ -44,5 +51,18 @@ pub(super) async fn entries_are_in_one_book_until_they_arrive(address: String) {
     let books = catalog.books(&recorder).await.unwrap();
     assert_eq!((books.recordings, books.awaited, books.missing()), (300, 0, 0));
     assert!(catalog.awaited(&recorder, 0, 1).await.unwrap().is_empty());
+    // One that is staged is awaited again, and one that is archived is not.
+    let staged = Record { class: None, phase: Phase::Staged, ..record(700, 700) };
+    catalog.take_in(&[NewRecord { record: staged.clone(), indexed: None }]).await.unwrap();
+    let again = [&staged, &records[0]].map(|record| (record.clone(), "spoilt".to_owned()));
+    for _ in 0..2 {
+        catalog.await_again(&again).await.unwrap();
+    }
+    let ids = again.map(|(record, _)| record.id);
+    assert_eq!(catalog.awaited_of(&recorder, &ids).await.unwrap(), BTreeSet::from([staged.id]));
+    let known = catalog.get_all(&ids).await.unwrap();
+    assert_eq!(known.iter().map(|record| record.id).collect::<Vec<_>>(), [records[0].id]);
+    let one = catalog.awaited_one(&recorder, &staged.id).await.unwrap().unwrap();
+    assert_eq!((one.index, &one.receipt, one.fault.as_str()), (700, &staged.receipt, "spoilt"));
     catalog.close().await;
 }

@@ -22,6 +22,8 @@ use crate::seal::recipient::Recipients;
 use crate::seal::stream::seal_whole;
 use crate::seal::tree::Hash;
 use crate::shell::vault::catalog::Catalog;
+use crate::shell::vault::catalog::anew::take_over_logs;
+use crate::shell::vault::catalog::awaited::NewEntries;
 use crate::shell::vault::catalog::media::Move;
 use crate::shell::vault::catalog::rebuild::{Sources, details_of, differences, rebuild};
 use crate::shell::vault::catalog::recorders::Position;
@@ -181,14 +183,33 @@ fn moved(what: &str, entry: u64) -> Move {
     Move { at, what: what.into(), who, seal, place, reason, entry }
 }
 
+/// Three that are awaited, one of which was refused, and two entries that are no receipts.
+async fn say_more(catalog: &Catalog) {
+    let receipts = (101..104).map(|number| (number, record(number, number).receipt)).collect();
+    let others = vec![(104, b"later".to_vec()), (105, b"{}".to_vec())];
+    catalog.add_entries("recorder-1", &NewEntries { receipts, others }).await.unwrap();
+    catalog.set_awaited_faults("recorder-1", &[(102, "changed".into())]).await.unwrap();
+}
+
 pub(super) async fn gives_the_same(at: String, other: String) {
     let dir = tempfile::tempdir().unwrap();
     let (live, anew) = (Catalog::open(&at).await.unwrap(), Catalog::open(&other).await.unwrap());
     let archive = filled(dir.path(), &live).await;
+    say_more(&live).await;
     assert!(!differences(&live, &anew, &archive.keys, 99).await.unwrap().is_empty());
+    assert_eq!(archive.rebuild(&anew).await, (33, vec![]));
+    anew.copy_register(&live).await.unwrap();
+    let seen = differences(&live, &anew, &archive.keys, 99).await.unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert!(seen[0].contains("awaited"), "{seen:?}");
     for _ in 0..2 {
         assert_eq!(archive.rebuild(&anew).await, (33, vec![]));
         anew.copy_register(&live).await.unwrap();
+        take_over_logs(&live, &anew).await.unwrap();
+        let awaited = anew.awaited("recorder-1", 0, 99).await.unwrap();
+        let faults: Vec<_> = awaited.iter().map(|one| (one.index, one.fault.as_str())).collect();
+        assert_eq!(faults, [(101, ""), (102, "changed"), (103, "")]);
+        assert_eq!(anew.recorder_events("recorder-1", 0, 9).await.unwrap().len(), 2);
         assert_eq!(differences(&live, &anew, &archive.keys, 99).await.unwrap(), Vec::<String>::new());
     }
     let ids: Vec<RecordingId> = (1..=30).map(|number| record(number, number * 100_000).id).collect();
