@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sejf::archive::access::Action;
 use sejf::archive::copies::CopyState;
+use sejf::archive::details::Details;
 use sejf::archive::entry::{Outcome, Resource};
 use sejf::archive::envelope::Envelope;
 use sejf::archive::epoch::Epoch;
@@ -79,12 +80,14 @@ fn groups(bench: &Bench) -> Vec<Vec<u8>> {
     groups
 }
 
-/// Whether any term that this index key gives is in the catalog's files.
+/// Whether any term that this index key gives of the callers is in the catalog's files.
 fn knows_terms(bench: &Bench, index_key: &[u8; 32], records: &[Record]) -> bool {
     let read = |name: &str| std::fs::read(bench.home().join(name)).unwrap_or_default();
     let catalog = [read("catalog.db"), read("catalog.db-wal")].concat();
     let key = IndexKey::new(index_key);
-    let mut terms = records.iter().flat_map(|record| key.terms(&details(record.receipt_index)));
+    let caller = |record: &Record| details(record.receipt_index).caller;
+    let caller = |record| Details { caller: caller(record), ..Details::default() };
+    let mut terms = records.iter().flat_map(|record| key.terms(&caller(record)));
     terms.any(|term| catalog.windows(8).any(|bytes| bytes == term.0.to_be_bytes()))
 }
 
