@@ -80,15 +80,17 @@ fn groups(bench: &Bench) -> Vec<Vec<u8>> {
     groups
 }
 
-/// Whether any term that this index key gives of the callers is in the catalog's files.
+/// Whether one of the callers is found by this index key in the catalog's files.
 fn knows_terms(bench: &Bench, index_key: &[u8; 32], records: &[Record]) -> bool {
     let read = |name: &str| std::fs::read(bench.home().join(name)).unwrap_or_default();
     let catalog = [read("catalog.db"), read("catalog.db-wal")].concat();
     let key = IndexKey::new(index_key);
-    let caller = |record: &Record| details(record.receipt_index).caller;
-    let caller = |record| Details { caller: caller(record), ..Details::default() };
-    let mut terms = records.iter().flat_map(|record| key.terms(&caller(record)));
-    terms.any(|term| catalog.windows(8).any(|bytes| bytes == term.0.to_be_bytes()))
+    let terms = |caller: String| key.terms(&Details { caller, ..Details::default() });
+    // Of how numbers begin, many have the same.
+    let shared = terms("+48 22 0000".into());
+    let all = records.iter().flat_map(|record| terms(details(record.receipt_index).caller));
+    let mut own = all.filter(|term| !shared.contains(term));
+    own.any(|term| catalog.windows(8).any(|bytes| bytes == term.0.to_be_bytes()))
 }
 
 fn stolen(ring: &KeyRing, epoch: &Epoch, records: &[Record]) -> Vec<Envelope> {
