@@ -74,7 +74,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         vault: &vault,
         ring: &ring,
         catalog: &catalog,
-        places: vault.places()?,
+        places: vault.places_there()?,
         runtime: &runtime,
     };
     let made = exporter.export(&Order {

@@ -162,7 +162,7 @@ impl Desk {
     }
 
     fn writer(&self, reads: bool) -> anyhow::Result<MediaWriter<'_>> {
-        let places = if reads { self.vault.places()? } else { Vec::new() };
+        let places = if reads { self.vault.places_there()? } else { Vec::new() };
         Ok(MediaWriter { vault: &self.vault, catalog: &self.catalog, places, runtime: &self.runtime })
     }
 }

@@ -167,7 +167,7 @@ fn objects(dir: &Path) -> BTreeMap<PathBuf, Digest> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
-            } else {
+            } else if !path.ends_with(".sejf-place") {
                 found.insert(path.clone(), Digest::of(&fs::read(&path).unwrap()));
             }
         }

@@ -248,6 +248,23 @@ impl Vault {
         Ok(self.config.places.iter().map(open).collect::<Result<_, _>>()?)
     }
 
+    /// Those of the places that are there, for whoever reads and goes on to the next.
+    pub fn places_there(&self) -> Result<Vec<Arc<dyn Place>>, VaultError> {
+        let (mut there, mut fault) = (Vec::new(), None);
+        for config in &self.config.places {
+            match self.place(config, Patience::default()) {
+                Ok(place) => there.push(place),
+                Err(error) => {
+                    fault.get_or_insert(error);
+                }
+            }
+        }
+        match fault.filter(|_| there.is_empty()) {
+            Some(error) => Err(error.into()),
+            None => Ok(there),
+        }
+    }
+
     /// Opens a place, where it is the one that was begun by its name.
     pub fn place(&self, config: &PlaceConfig, patience: Patience) -> Result<Arc<dyn Place>, PlaceError> {
         place::mark::see(&self.home, &self.key.to_string(), config)?;

@@ -45,7 +45,7 @@ async fn run(
     present: Option<&Catalog>,
     into: &Catalog,
 ) -> Result<Rebuilt, MattersError> {
-    let places = vault.places()?;
+    let place = vault.first_place()?;
     let tombstones: BTreeSet<RecordingId> =
         matters::tombstones(vault)?.into_iter().map(|(id, _)| id).collect();
     let is_destroyed = |epoch: &Epoch, id: &RecordingId| {
@@ -60,7 +60,7 @@ async fn run(
         }
     }
     let sources = Sources {
-        place: &*places[0],
+        place: &*place,
         keys: ring,
         entry: &|_, _| None,
         is_destroyed: &is_destroyed,
