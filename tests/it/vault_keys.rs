@@ -183,18 +183,6 @@ fn who_has_not_shown_their_share_for_long_is_overdue() {
     assert_eq!(overdue(shown.after(std::time::Duration::from_secs(89 * 86_400))), [""; 0]);
     // 91 days after the shares were made, jan has shown it since.
     assert!(shown > scheme.made);
-    // All at once, each for themselves: as several `age -d` do.
-    std::thread::scope(|scope| {
-        let drill = |name: &'static str| {
-            let (keys, home) = (bench.keys(&[name]), bench.home());
-            move || Vault::open(&home).expect("the vault").drill(&keys).map(drop)
-        };
-        let drills: Vec<_> =
-            ["ewa", "ola", "jan"].iter().cycle().take(12).map(|name| scope.spawn(drill(name))).collect();
-        drills.into_iter().for_each(|drill| drill.join().expect("no panic").expect("a drill"));
-    });
-    let shown = vault.drills(&scheme, scheme.made).expect("drills");
-    assert!(shown.iter().all(|shown| shown.at.is_some()), "{shown:?}");
     // What cannot be written down keeps nobody out.
     let written = bench.home().join("drills.json");
     std::fs::remove_file(&written).expect("removed");

@@ -77,3 +77,42 @@ impl Vault {
 /// After so many days a custodian has to show it again.
 pub const DRILL_DAYS: u64 = 90;
 const DRILLS: &str = "drills.json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::custody::Custody;
+    use crate::seal::identity::generate_x25519;
+    use crate::seal::random::Seeded;
+    use crate::shell::keys::KeyKind;
+    use crate::shell::vault::home::NewVault;
+
+    /// As several `age -d` do.
+    #[test]
+    fn drills_at_the_same_time_are_all_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, mut random) = (dir.path().join("store"), Seeded::new(&[1; 32], "custodians", 0));
+        std::fs::create_dir(&store).unwrap();
+        let custodians = (0..8).map(|number| {
+            let name: CustodianName = format!("c{number}").parse().unwrap();
+            (name, generate_x25519(&mut random).1)
+        });
+        let custody = Custody { threshold: 2, custodians: custodians.collect() };
+        let names: Vec<_> = custody.custodians.iter().map(|(name, _)| name.clone()).collect();
+        let new =
+            NewVault { name: "v".into(), store, key_places: Vec::new(), kind: KeyKind::X25519, custody };
+        let vault = Vault::create(&dir.path().join("home"), &new).unwrap();
+        std::thread::scope(|scope| {
+            for name in &names {
+                let vault = &vault;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        vault.drilled(std::slice::from_ref(name), clock::now()).unwrap();
+                    }
+                });
+            }
+        });
+        let shown = vault.drills(&vault.keys.scheme().unwrap(), clock::now()).unwrap();
+        assert!(shown.len() == 8 && shown.iter().all(|shown| shown.at.is_some()), "{shown:?}");
+    }
+}

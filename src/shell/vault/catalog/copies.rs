@@ -426,7 +426,7 @@ const ROWS_MAX: usize = 256;
 
 /// What comes while somebody looks must not be lost.
 pub(super) const CHANGES: Migration = Migration {
-    name: "copies 2",
+    name: "copies changes",
     sql: &["ALTER TABLE recordings ADD COLUMN copies_changes BIGINT NOT NULL DEFAULT 0"],
 };
 

@@ -409,7 +409,7 @@ const ROWS_MAX: usize = 256;
 
 /// Which headers were written; none of what was written before it was asked.
 pub(super) const HEADERS: Migration =
-    Migration { name: "media 2", sql: &["ALTER TABLE media_recordings ADD COLUMN headers BYTEA"] };
+    Migration { name: "media headers", sql: &["ALTER TABLE media_recordings ADD COLUMN headers BYTEA"] };
 
 /// No word of who spoke. Media outlive the rows of recordings, so nothing refers to those.
 pub(super) const TABLES: Migration = Migration {

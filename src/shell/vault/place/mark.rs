@@ -54,7 +54,10 @@ fn own(vault: &str, config: &PlaceConfig) -> String {
 
 fn read(path: &Path, config: &PlaceConfig) -> Result<Option<String>, PlaceError> {
     match fs::read(path.join(MARK)) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim().to_owned())),
+        Ok(bytes) => {
+            let mark = String::from_utf8_lossy(&bytes).trim().to_owned();
+            Ok((!mark.is_empty()).then_some(mark))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(fault(config, "reading the mark of folder", path, error)),
     }
