@@ -170,8 +170,9 @@ fn objects(dir: &Path) -> BTreeMap<PathBuf, Digest> {
             let path = entry.path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if !path.ends_with(".sejf-place")
-                && let Ok(bytes) = fs::read(&path)
+            } else if let Ok(bytes) = fs::read(&path)
+                // The mark of a place is no object.
+                && !path.ends_with(".sejf-place")
             {
                 found.insert(path, Digest::of(&bytes));
             }

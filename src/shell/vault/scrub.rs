@@ -132,7 +132,7 @@ impl Away {
         self.in_a_row += 1;
         self.in_all += 1;
         self.in_all >= UNREAD_MAX
-            || (self.in_a_row % UNREAD_IN_A_ROW == 0 && place.list("", None, 1).await.is_err())
+            || (self.in_a_row.is_multiple_of(UNREAD_IN_A_ROW) && place.list("", None, 1).await.is_err())
     }
 }
 
