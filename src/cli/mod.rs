@@ -231,9 +231,9 @@ mod tests {
             for path in std::fs::read_dir(next).unwrap().map(|entry| entry.unwrap().path()) {
                 let is_ours = path.extension().is_some_and(|end| ends.iter().any(|one| end == *one));
                 if path.is_dir() {
-                    dirs.push(path)
+                    dirs.push(path);
                 } else if is_ours {
-                    files.push(path)
+                    files.push(path);
                 }
             }
         }

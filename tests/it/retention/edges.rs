@@ -42,7 +42,7 @@ fn whatever_stays_is_certified_and_tried_again() {
         said(&run)
     );
     names().for_each(|path| {
-        std::fs::remove_dir(&path).and_then(|()| std::fs::write(path, "x")).expect("a file")
+        std::fs::remove_dir(&path).and_then(|()| std::fs::write(path, "x")).expect("a file");
     });
     assert_success(&bench.sejf(&["destroy", "run"], &["ewa", "jan"]));
     assert_eq!(files(&spool), Vec::<PathBuf>::new());
