@@ -142,7 +142,7 @@ impl Intake {
     }
 
     /// Knows a recorder's log further by a piece, once it is proved to continue what is known. A log that does not is
-    /// refused: see [`Self::tell_refusal`].
+    /// refused: see `tell_refusal`.
     pub async fn note_piece(&self, recorder: &VerifyKey, piece: &LogPiece) -> Result<u64, IntakeError> {
         let name = recorder.to_string();
         let known = self.known(recorder).await?;
