@@ -3,9 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use ring::digest::{Context, SHA256};
 
 /// File operations. Every one may fail.
 pub trait Disk: Send {
@@ -29,14 +31,74 @@ pub trait Disk: Send {
     /// Writes a file and puts it in the place of what had the name, at once or not at all: durable after the next
     /// [`Self::sync`].
     fn replace(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Writes a file anew, elsewhere, from what can be read of it, and puts that in its place, durably. Returns false,
+    /// and changes nothing, where what is read is not `expected`.
+    fn rewrite(&mut self, path: &Path, expected: &Expected) -> io::Result<bool> {
+        let bytes = self.read(path).map_err(unreadable)?.unwrap_or_default();
+        let mut check = expected.check();
+        check.add(&bytes);
+        let is_expected = check.holds();
+        if is_expected {
+            self.replace(path, &bytes)?;
+        }
+        Ok(is_expected)
+    }
     /// The same, for who can do without: never tried again here.
-    fn replace_once(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.replace(path, bytes)
+    fn rewrite_once(&mut self, path: &Path, expected: &Expected) -> io::Result<bool> {
+        self.rewrite(path, expected)
     }
     /// Removes a file.
     fn remove(&mut self, path: &Path) -> io::Result<()>;
     /// Reads a file; nothing where there is none.
     fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>>;
+}
+
+/// What a file must hold to be written anew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Expected {
+    /// So many bytes with this CRC-32C: no proof against an enemy, who could not seal either, but against pages that
+    /// are gone.
+    Crc32c {
+        /// How many.
+        bytes: u64,
+        /// Of all of them.
+        checksum: u32,
+    },
+    /// Bytes of this SHA-256.
+    Sha256([u8; 32]),
+}
+
+impl Expected {
+    fn check(&self) -> Check {
+        Check { expected: *self, bytes: 0, checksum: 0, digest: Context::new(&SHA256) }
+    }
+}
+
+/// Bytes that are compared with what is expected of them.
+struct Check {
+    expected: Expected,
+    bytes: u64,
+    checksum: u32,
+    digest: Context,
+}
+
+impl Check {
+    fn add(&mut self, bytes: &[u8]) {
+        match self.expected {
+            Expected::Crc32c { .. } => {
+                self.bytes += bytes.len() as u64;
+                self.checksum = crc32c::crc32c_append(self.checksum, bytes);
+            }
+            Expected::Sha256(_) => self.digest.update(bytes),
+        }
+    }
+
+    fn holds(self) -> bool {
+        match self.expected {
+            Expected::Crc32c { bytes, checksum } => (self.bytes, self.checksum) == (bytes, checksum),
+            Expected::Sha256(digest) => self.digest.finish().as_ref() == digest,
+        }
+    }
 }
 
 /// The real one.
@@ -111,6 +173,32 @@ impl RealDisk {
         }
     }
 
+    /// Writes a file beside the one at `path`, and puts it in its place where `write` says so.
+    fn replace_with(
+        &mut self,
+        path: &Path,
+        write: impl FnOnce(&mut File) -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(COPY_SUFFIX);
+        let aside = PathBuf::from(aside);
+        let made = self.open_with(OpenOptions::new().write(true).create(true).truncate(true), &aside);
+        let replaced = made.and_then(|mut file| {
+            if !write(&mut file)? {
+                return Ok(false);
+            }
+            if !self.lazy {
+                file.sync_all()?;
+            }
+            std::fs::rename(&aside, path).map(|()| true)
+        });
+        if !matches!(replaced, Ok(true)) {
+            // What it takes is missed on a disk that is full.
+            let _ = std::fs::remove_file(&aside);
+        }
+        replaced
+    }
+
     fn keep(&mut self, path: &Path, file: File) {
         self.evict_to(self.open_max.saturating_sub(1));
         self.open.insert(path.into(), file);
@@ -141,6 +229,20 @@ struct Torn {
     written: usize,
     error: io::Error,
     cut: io::Error,
+}
+
+/// What was to be written anew cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unreadable(io::Error);
+
+fn unreadable(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), Unreadable(error))
+}
+
+/// Whether [`Disk::rewrite`] failed because the file cannot be read: what can be written is not said.
+pub(super) fn is_unreadable(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Unreadable>())
 }
 
 /// Whether the file, or its folder, is not there.
@@ -231,20 +333,29 @@ impl Disk for RealDisk {
     }
 
     fn replace(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(COPY_SUFFIX);
-        let aside = PathBuf::from(aside);
-        let lazy = self.lazy;
-        let written = File::create(&aside).and_then(|mut file| {
-            file.write_all(bytes)?;
-            if lazy { Ok(()) } else { file.sync_all() }
-        });
-        let replaced = written.and_then(|()| std::fs::rename(&aside, path));
-        if replaced.is_err() {
-            // What it takes is missed on a disk that is full.
-            let _ = std::fs::remove_file(&aside);
-        }
-        replaced
+        self.replace_with(path, |file| file.write_all(bytes).map(|()| true)).map(drop)
+    }
+
+    /// A piece at a time: a call of hours does not fit into the memory of a recorder.
+    fn rewrite(&mut self, path: &Path, expected: &Expected) -> io::Result<bool> {
+        let mut from = match self.open_with(OpenOptions::new().read(true), path) {
+            Err(error) if is_gone(&error) => return Ok(false),
+            opened => opened.map_err(unreadable)?,
+        };
+        self.replace_with(path, |file| {
+            let (mut check, mut piece) = (expected.check(), vec![0; REWRITE_BYTES]);
+            loop {
+                match from.read(&mut piece) {
+                    Ok(0) => return Ok(check.holds()),
+                    Ok(length) => {
+                        check.add(&piece[..length]);
+                        file.write_all(&piece[..length])?;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(unreadable(error)),
+                }
+            }
+        })
     }
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {
@@ -291,6 +402,8 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
 /// How names of files end that are to take the place of others, as [`Disk::replace`] does. One that stays is of a
 /// process that died before it did.
 pub(super) const COPY_SUFFIX: &str = ".new";
+/// Read and written at once where a file is written anew.
+const REWRITE_BYTES: usize = 1 << 20;
 /// Files held open at once where the system allows hardly any.
 const OPEN_FILES_MIN: usize = 8;
 /// Files held open at once at the most.
@@ -310,6 +423,35 @@ mod tests {
         let first = roots.0[0].1.as_raw_fd();
         roots.sync(File::open(dir.path())?)?;
         assert_eq!((roots.0.len(), roots.0[0].1.as_raw_fd()), (1, first));
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_is_written_anew_only_where_it_is_what_it_must_be() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("long");
+        // Not a whole number of pieces.
+        let bytes: Vec<u8> = (0..REWRITE_BYTES * 2 + 5).map(|at| (at / 7) as u8).collect();
+        std::fs::write(&path, &bytes)?;
+        let inode = || std::fs::metadata(&path).map(|facts| facts.ino());
+        let mut disk = RealDisk::new(false);
+        let sha256 = ring::digest::digest(&SHA256, &bytes).as_ref().try_into().expect("32 bytes");
+        let crc = Expected::Crc32c { bytes: bytes.len() as u64, checksum: crc32c::crc32c(&bytes) };
+        for expected in [Expected::Sha256(sha256), crc] {
+            let before = inode()?;
+            assert!(disk.rewrite(&path, &expected)?);
+            assert_ne!(inode()?, before, "another file");
+            assert_eq!(std::fs::read(&path)?, bytes);
+        }
+        std::fs::write(&path, &bytes[1..])?;
+        let before = inode()?;
+        for expected in [Expected::Sha256(sha256), crc] {
+            assert!(!disk.rewrite(&path, &expected)?);
+            assert!(!disk.rewrite(&dir.path().join("missing"), &expected)?);
+            assert!(is_unreadable(&disk.rewrite(dir.path(), &expected).unwrap_err()), "a folder");
+        }
+        assert_eq!((inode()?, std::fs::read(&path)?.as_slice()), (before, &bytes[1..]));
+        assert_eq!(std::fs::read_dir(dir.path())?.count(), 1, "no copy stays");
         Ok(())
     }
 

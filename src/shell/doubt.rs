@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::shell::disk::Disk;
+use crate::shell::disk::{Disk, Expected, is_unreadable};
 
 /// Shared by who writes files, who names them, and who lets go of journal segments.
 #[derive(Debug, Default)]
@@ -130,28 +130,25 @@ impl Part {
         self.checksum = crc32c::crc32c_append(self.checksum, bytes);
     }
 
-    /// Whether these are all that were appended, and nothing else: no proof against an enemy, who could not
-    /// seal either, but against pages that are gone.
-    fn is(&self, bytes: &[u8]) -> bool {
-        bytes.len() as u64 == self.bytes && crc32c::crc32c(bytes) == self.checksum
-    }
-
     /// Writes it anew where the disk may not have kept it. What the disk has lost already stays in doubt.
     /// An error says that it can be tried again.
     pub(super) fn heal(&self, name: &str, disk: &mut dyn Disk, doubt: &Doubt) -> io::Result<()> {
         let Some(failures) = doubt.provable(name) else { return Ok(()) };
         disk.close(&self.path)?;
-        let kept = disk.read(&self.path).unwrap_or_default().filter(|bytes| self.is(bytes));
-        let Some(bytes) = kept else {
+        let expected = Expected::Crc32c { bytes: self.bytes, checksum: self.checksum };
+        let was_kept = match disk.rewrite_once(&self.path, &expected) {
+            Err(error) if is_unreadable(&error) => false,
+            other => other?,
+        };
+        if was_kept {
+            doubt.proved(name, failures);
+        } else {
             tracing::error!(
                 file = %self.path.display(),
                 "the disk did not keep what was written: the journal is kept for it"
             );
             doubt.condemn(name);
-            return Ok(());
-        };
-        disk.replace_once(&self.path, &bytes)?;
-        doubt.proved(name, failures);
+        }
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::policy::Condition;
 use crate::shell::clock;
-use crate::shell::disk::{Disk, is_gone, is_taken, is_torn};
+use crate::shell::disk::{Disk, Expected, is_gone, is_taken, is_torn, is_unreadable};
 use crate::shell::load::Load;
 
 /// A disk that fails, as others see it.
@@ -74,6 +74,30 @@ impl Trouble {
             tracing::error!(failed = %said, "the disk fails: tried again until it works");
         }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = said;
+    }
+
+    /// Tries again what cannot be read, and gives it up after a while: a bad sector would hold up all files after it.
+    fn read<T>(
+        &self,
+        path: &Path,
+        is_unreadable: impl Fn(&io::Error) -> bool,
+        mut act: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut tries = 1;
+        loop {
+            match act() {
+                Err(error) if is_unreadable(&error) && tries < READS && !self.gives_up() => {
+                    self.note("reading", path, &error);
+                    std::thread::sleep(AGAIN_AFTER);
+                    tries += 1;
+                }
+                // What is given up is said by whoever wanted it; the disk itself may be well.
+                done => {
+                    self.over();
+                    return done;
+                }
+            }
+        }
     }
 
     fn over(&self) {
@@ -208,8 +232,16 @@ impl Disk for PersistentDisk {
         self.disk.watch(dir)
     }
 
-    fn replace_once(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.disk.replace_once(path, bytes)
+    fn rewrite(&mut self, path: &Path, expected: &Expected) -> io::Result<bool> {
+        let trouble = self.trouble.clone();
+        self.persist("writing again", path, is_unreadable, |disk| {
+            trouble.read(path, is_unreadable, || disk.rewrite(path, expected))
+        })
+    }
+
+    fn rewrite_once(&mut self, path: &Path, expected: &Expected) -> io::Result<bool> {
+        let Self { disk, trouble, .. } = self;
+        trouble.read(path, is_unreadable, || disk.rewrite_once(path, expected))
     }
 
     fn remove(&mut self, path: &Path) -> io::Result<()> {
@@ -217,22 +249,8 @@ impl Disk for PersistentDisk {
     }
 
     fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        // What cannot be read now is given up after a while: a bad sector would hold up all files after it.
-        let mut tries = 1;
-        loop {
-            match self.disk.read(path) {
-                Err(error) if tries < READS && !self.trouble.gives_up() => {
-                    self.trouble.note("reading", path, &error);
-                    std::thread::sleep(AGAIN_AFTER);
-                    tries += 1;
-                }
-                // Said by whoever wanted it; the disk itself may be well.
-                read => {
-                    self.trouble.over();
-                    return read;
-                }
-            }
-        }
+        let Self { disk, trouble, .. } = self;
+        trouble.read(path, |_| true, || disk.read(path))
     }
 }
 

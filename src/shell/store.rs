@@ -26,7 +26,7 @@ use crate::recording::recorder::Finished;
 use crate::seal::event::{Event, EventKind};
 use crate::seal::receipt::Receipt;
 use crate::shell::clock;
-use crate::shell::disk::{Disk, is_gone, is_torn, remedy};
+use crate::shell::disk::{Disk, Expected, is_gone, is_torn, is_unreadable, remedy};
 use crate::shell::doubt::{Doubt, Part, part_path};
 use crate::shell::persist::Trouble;
 use crate::shell::receipts::{ReceiptLog, ReceiptsError};
@@ -502,27 +502,25 @@ impl Committer {
             let part = part_path(&self.dir, &file.name);
             let io = |doing, source| StoreError::io(doing, &part, source);
             let failures = self.doubt.provable(&file.name);
-            let bytes = match self.disk.read(&part) {
+            let was_kept = match self.disk.rewrite(&part, &Expected::Sha256(file.sha256)) {
                 // Whatever cannot be read, the others can.
-                Err(error) if self.mode.persists() => {
+                Err(error) if is_unreadable(&error) && self.mode.persists() => {
                     tracing::error!(file = %file.name, "reading what is to be written again: {error}");
-                    Vec::new()
+                    false
                 }
-                read => read.map_err(|source| io("reading", source))?.unwrap_or_default(),
+                rewritten => rewritten.map_err(|source| io("writing again", source))?,
             };
-            let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
-            if digest.as_ref() != file.sha256 {
-                tracing::error!(file = %file.name, "the disk did not keep what was written");
-                if self.mode.is_replay() {
-                    return Err(io("writing", io::Error::other("the disk did not keep what was written")));
+            if was_kept {
+                if let Some(failures) = failures {
+                    self.doubt.proved(&file.name, failures);
                 }
-                whole = false;
                 continue;
             }
-            self.disk.replace(&part, &bytes).map_err(|source| io("writing again", source))?;
-            if let Some(failures) = failures {
-                self.doubt.proved(&file.name, failures);
+            tracing::error!(file = %file.name, "the disk did not keep what was written");
+            if self.mode.is_replay() {
+                return Err(io("writing", io::Error::other("the disk did not keep what was written")));
             }
+            whole = false;
         }
         if !whole {
             self.lose(finished);
