@@ -12,9 +12,8 @@
 //! id that the kernel vouches for. What acts goes to the runner as a [`Command`].
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener as StdListener;
-use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use crate::shell::socket::{self, Fault};
 use crate::shell::status::Status;
 use crate::shell::status::snapshot::{LiveCall, Snapshot};
 
@@ -189,22 +189,17 @@ pub enum ControlError {
 /// replaced. Before privileges are dropped: `group` may be one that the process is not in.
 pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<StdListener, ControlError> {
     let io = |doing, source| ControlError::Io { doing, path: path.into(), source };
-    if let Ok(facts) = path.symlink_metadata() {
-        if !facts.file_type().is_socket() {
-            return Err(ControlError::Taken { path: path.into() });
-        }
-        match StdStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(|source| io("replacing", source))?;
-            }
-            Ok(_) => return Err(ControlError::Busy { path: path.into() }),
-            Err(source) => return Err(io("looking at", source)),
-        }
-    }
     // Until the mode is set it is that of the umask, in which the group cannot write: nobody can connect
     // too early.
-    let listener = StdListener::bind(path).map_err(|source| io("binding", source))?;
-    chown(path, None, group).map_err(|source| io("giving a group to", source))?;
+    let listener = socket::bind(path).map_err(|fault| match fault {
+        Fault::Busy => ControlError::Busy { path: path.into() },
+        Fault::NoSocket => ControlError::Taken { path: path.into() },
+        Fault::Io { doing, source } => io(doing, source),
+    })?;
+    // Not for nothing: the unit's sandbox has no `chown`.
+    if group.is_some() {
+        chown(path, None, group).map_err(|source| io("giving a group to", source))?;
+    }
     let mode = std::fs::Permissions::from_mode(mode & 0o777);
     std::fs::set_permissions(path, mode).map_err(|source| io("setting the mode of", source))?;
     Ok(listener)

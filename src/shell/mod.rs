@@ -40,6 +40,7 @@ pub mod sandbox;
 pub mod service;
 pub(crate) mod shard;
 pub mod signals;
+mod socket;
 pub mod source;
 pub mod status;
 pub mod store;

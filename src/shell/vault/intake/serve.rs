@@ -26,6 +26,7 @@ use crate::seal::identity::Identities;
 use crate::seal::note::VerifyKey;
 use crate::shell::clock;
 use crate::shell::signals::Stop;
+use crate::shell::socket::{self, Fault};
 use crate::shell::vault::intake::connections::{Connection, Open, keep_alive};
 use crate::shell::vault::intake::protocol::{self, Peer, Shared};
 use crate::shell::vault::intake::tls::{Authority, TlsError};
@@ -448,15 +449,14 @@ impl Refusals {
 
 fn bind_control(path: &Path) -> Result<UnixListener, ServeError> {
     let io = |doing| move |source| ServeError::Io { doing, what: format!("`{}`", path.display()), source };
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => return Err(ServeError::Busy { path: path.into() }),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(io("replacing"))?;
-        }
-        Err(_) => {}
-    }
     // The vault's home is its owner's alone; until the mode is set nobody else can write.
-    let listener = UnixListener::bind(path).map_err(io("binding"))?;
+    let listener = socket::bind(path).map_err(|fault| match fault {
+        Fault::Busy => ServeError::Busy { path: path.into() },
+        Fault::NoSocket => io("binding")(io::ErrorKind::AlreadyExists.into()),
+        Fault::Io { doing, source } => io(doing)(source),
+    })?;
+    let bound = listener.set_nonblocking(true).and_then(|()| UnixListener::from_std(listener));
+    let listener = bound.map_err(io("serving"))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .map_err(io("setting the mode of"))?;
     Ok(listener)
