@@ -23,6 +23,7 @@ pub struct Ending {
     taken: u64,
     /// What comes is not in the format: nothing more is let through.
     broken: bool,
+    packets: u64,
     last: Option<Stamp>,
 }
 
@@ -37,6 +38,8 @@ pub struct Ended {
     pub rate_hz: u32,
     /// Samples a channel.
     pub samples: u64,
+    /// Packets, where it holds such.
+    pub packets: u64,
     /// Time of the last packet, where it holds packets.
     pub last: Option<Stamp>,
 }
@@ -51,6 +54,7 @@ impl Ending {
             first: Vec::new(),
             taken: 0,
             broken: false,
+            packets: 0,
             last: None,
         }
     }
@@ -79,7 +83,10 @@ impl Ending {
                         out.append(&mut self.page);
                         self.page.extend_from_slice(unit);
                     } else {
-                        self.last = packet_time(unit).or(self.last);
+                        if let Some(time) = packet_time(unit) {
+                            self.packets += 1;
+                            self.last = Some(time);
+                        }
                         out.extend_from_slice(unit);
                     }
                     at += length;
@@ -107,7 +114,7 @@ impl Ending {
             }
         };
         out.append(&mut self.page);
-        Ended { dropped, channels, rate_hz, samples, last: self.last }
+        Ended { dropped, channels, rate_hz, samples, packets: self.packets, last: self.last }
     }
 }
 
@@ -166,7 +173,8 @@ mod tests {
         let file = opus(130);
         let (out, ended) = through(Content::Opus, &file, 333);
         assert_eq!(out, file);
-        assert_eq!(ended, Ended { dropped: 0, channels: 2, rate_hz: 48_000, samples: 130 * 960, last: None });
+        let whole = Ended { channels: 2, rate_hz: 48_000, samples: 130 * 960, ..Ended::default() };
+        assert_eq!(ended, whole);
     }
 
     /// Wherever an Ogg file is cut, another reader finds its pages whole and its end marked.
@@ -208,6 +216,9 @@ mod tests {
             let whole = ends.iter().copied().filter(|end| *end <= cut).max().unwrap();
             assert_eq!(out, &file[..whole]);
             assert_eq!(ended.dropped as usize, cut - whole);
+            // One is too short to have a time.
+            let timed = [ends[1], ends[2], ends[4]];
+            assert_eq!(ended.packets as usize, timed.iter().filter(|end| **end <= cut).count());
         }
         file[4] = 0xff;
         assert!(through(Content::Packets, &file, 1000).0.is_empty());

@@ -281,6 +281,8 @@ fn compare(bench: &Bench, format: &str, sent: &Sent<'_>, ended: Vec<Value>, wors
             let recorded = frames_of(&bench.open(dir, manifest, "packets").unwrap_or_default());
             let as_sent = recorded.iter().zip(&of_call).all(|(recorded, sent)| recorded == sent.bytes);
             assert!(as_sent, "{}: other packets", call.call_id);
+            let counted = manifest["counters"]["recorded"].as_u64();
+            assert!(counted >= Some(recorded.len() as u64), "{} packets: {manifest:#}", recorded.len());
             let last_block = if ended { 0 } else { BLOCK_FRAMES };
             assert!(
                 recorded.len() + last_block >= must.len(),

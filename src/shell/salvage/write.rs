@@ -347,6 +347,10 @@ fn manifest(
             channels: ended.channels,
             sample_rate_hz: ended.rate_hz,
         });
+        // Its counters are of when the journal was told last how the call is.
+        let more = ended.packets.saturating_sub(manifest.counters.recorded);
+        manifest.counters.recorded += more;
+        manifest.counters.captured += more;
         manifest.end = manifest.end.max(ended.last.unwrap_or(manifest.end));
         if ended.rate_hz > 0 && manifest.state == State::Interrupted {
             let nanos = u128::from(ended.samples) * 1_000_000_000 / u128::from(ended.rate_hz);
