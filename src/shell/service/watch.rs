@@ -280,8 +280,11 @@ impl Service {
         tell(self.notifier.reloading());
         let loaded = self.take_over();
         self.status.reloaded(loaded.is_ok());
-        if let Err(error) = &loaded {
-            tracing::error!("the configuration is not taken over, the old one stays: {error}");
+        match &loaded {
+            Ok(changes) => tracing::info!(changes, "configuration taken over"),
+            Err(error) => {
+                tracing::error!("the configuration is not taken over, the old one stays: {error}");
+            }
         }
         tell(self.notifier.ready("recording"));
         loaded
