@@ -13,6 +13,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 
 use crate::base::time::Stamp;
+use crate::shell::disk::{is_taken, rename_new};
 use crate::shell::vault::place::{Content, Place, PlaceError, Removal, fill, is_plain};
 
 /// A folder of a mounted file system.
@@ -64,16 +65,15 @@ impl Directory {
         if is_plain(object) { Ok(self.root.join(object)) } else { Err(self.io("naming", object)(refused())) }
     }
 
-    /// Writes under a name of its own, then links, which fails where the name is taken.
+    /// Writes under a name of its own, then gives it the one that it is to have, which fails where that is taken.
     fn write(&self, object: &str, content: &Content, lazily: bool) -> Result<(), PlaceError> {
         let path = self.path(object)?;
         let parent = path.parent().unwrap_or(&self.root);
         let temporary = self.write_temporary(object, parent, content, lazily)?;
-        let linked = fs::hard_link(&temporary, &path);
-        let removed = fs::remove_file(&temporary);
-        match linked {
+        match rename_new(&temporary, &path) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(error) if is_taken(&error) => {
+                fs::remove_file(&temporary).map_err(self.io("tidying up after", object))?;
                 if !self.is_same(&path, content, object)? {
                     return Err(PlaceError::Exists { place: self.name.clone(), object: object.into() });
                 }
@@ -81,9 +81,11 @@ impl Directory {
                 let synced = if lazily { Ok(()) } else { File::open(&path).and_then(|file| file.sync_all()) };
                 synced.map_err(self.io("syncing", object))?;
             }
-            Err(error) => return Err(self.io("naming", object)(error)),
+            Err(error) => {
+                let _ = fs::remove_file(&temporary);
+                return Err(self.io("naming", object)(error));
+            }
         }
-        removed.map_err(self.io("tidying up after", object))?;
         if lazily { Ok(()) } else { self.sync_dir(parent).map_err(self.io("syncing", object)) }
     }
 
