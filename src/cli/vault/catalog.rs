@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let present_file = vault.home.join(PRESENT);
         let is_there = vault.config.vault.catalog.is_some() || present_file.exists();
-        let present = if is_there { Some(vault.catalog().await?) } else { None };
+        let present = if is_there { Some(vault.catalog_as_it_is().await?) } else { None };
         let is_file = present.as_ref().is_none_or(|present| present.kind() == Kind::Sqlite)
             && vault.config.vault.catalog.is_none();
         anyhow::ensure!(

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::archive::access::{Action, Actor, NOTE_BYTES_MAX, Reason, Request};
 use crate::archive::custody::{CustodianName, Custody};
-use crate::archive::entry::{Outcome, Resource};
+use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::epoch::ClassName;
 use crate::archive::record::RecordingId;
 use crate::seal::identity::Identities;
@@ -128,6 +128,16 @@ pub enum VaultError {
     /// The catalog is of no use.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// There was another catalog.
+    #[error(
+        "catalog `{catalog}` is empty, and the vault's log says that recordings were taken in: it was lost, or is \
+         another vault's. Make it anew with `sejf vault catalog rebuild --replace`; nothing is taken in, found or \
+         destroyed before"
+    )]
+    CatalogLost {
+        /// Its address.
+        catalog: String,
+    },
     /// What the catalog knows of the parties does not open.
     #[error(
         "recording {id}: what the catalog knows of its parties does not open, and is not found any more: make the \
@@ -295,12 +305,45 @@ impl Vault {
         self.config.places.first().expect("a configuration without one is refused")
     }
 
-    /// The catalog: as configured, or `catalog.db` in the home.
+    /// The catalog: as configured, or `catalog.db` in the home. One that was lost is not taken for an empty one.
     pub async fn catalog(&self) -> Result<Catalog, VaultError> {
+        let catalog = self.catalog_as_it_is().await?;
+        self.check_catalog(&catalog).await?;
+        Ok(catalog)
+    }
+
+    /// The same, lost or not: for who makes it anew.
+    pub async fn catalog_as_it_is(&self) -> Result<Catalog, VaultError> {
         Ok(match &self.config.vault.catalog {
             Some(address) => Catalog::open(address).await?,
             None => Catalog::open_file(&self.home.join(CATALOG)).await?,
         })
+    }
+
+    /// A catalog that was lost is made by whoever opens it, and then knows nothing of what was destroyed or is held.
+    pub(super) async fn check_catalog(&self, catalog: &Catalog) -> Result<(), VaultError> {
+        if !catalog.recorders().await?.is_empty() {
+            return Ok(());
+        }
+        let mut had_some = false;
+        self.log.each(0, |_, bytes| {
+            let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
+            let counted: &[&str] = match entry.action {
+                Action::TakeIn => &["archived", "staged", "without_files", "known"],
+                // What it has found is what there was, from then on.
+                Action::Rebuild => &["recordings"],
+                _ => return Ok(()),
+            };
+            if let Outcome::Done(details) = &entry.outcome {
+                let is_some = |name: &&str| details.get(*name).and_then(|count| count.as_u64()) > Some(0);
+                had_some = counted.iter().any(is_some);
+            }
+            Ok::<_, ReceiptsError>(())
+        })?;
+        if had_some {
+            return Err(VaultError::CatalogLost { catalog: catalog.name().into() });
+        }
+        Ok(())
     }
 
     /// Unlocks with the custodians' keys: the log has who did it first. Makes the keys of the coming months.

@@ -9,6 +9,7 @@ use sejf::archive::access::Action;
 use sejf::archive::entry::{Entry, Outcome};
 use sejf::archive::record::Phase;
 use sejf::shell::receipts::ReceiptsError;
+use sejf::shell::vault::home::VaultError;
 use sejf::shell::vault::intake::{Intake, IntakeError, Report, Spool, Step};
 
 use crate::support::{assert_success, sejf, text};
@@ -151,7 +152,14 @@ fn a_catalog_that_was_lost_takes_nothing_in_until_it_is_made_anew() {
     world.take_in("spool", true).unwrap();
     world.lose_catalog();
     let refused = world.take_in("spool", true).unwrap_err();
-    assert!(matches!(refused, IntakeError::CatalogLost { .. }), "{refused}");
+    assert!(matches!(refused, IntakeError::Vault(VaultError::CatalogLost { .. })), "{refused}");
+    // Nor does anybody else take it for one in which nothing is held and nothing was destroyed.
+    let home = world.bench.path("home");
+    for asked in [["hold", "list"], ["destroy", "list"], ["destroy", "plan"]] {
+        let done = sejf(&[&asked[..], &[text(&home)]].concat());
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && said.contains("catalog rebuild --replace"), "{asked:?}: {said}");
+    }
     world.make_anew();
     world.take_in("spool", true).unwrap();
     // Where nothing but staged recordings was lost, there is nothing to make anew; they come again.

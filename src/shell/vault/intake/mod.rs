@@ -132,15 +132,6 @@ pub enum IntakeError {
     /// The catalog does not go with the vault's log.
     #[error(transparent)]
     Matters(#[from] Box<MattersError>),
-    /// There was another catalog.
-    #[error(
-        "catalog `{catalog}` is empty, and the vault's log says that recordings were taken in: it was lost, or is \
-         another vault's. Make it anew with `sejf vault catalog rebuild --replace`; nothing is taken in before"
-    )]
-    CatalogLost {
-        /// Its address.
-        catalog: String,
-    },
     /// There is no key.
     #[error(transparent)]
     Keys(#[from] KeyFault),
@@ -224,17 +215,13 @@ impl Intake {
     /// Opens what it takes: catalog and first place. Locked. The catalog knows all that the log says was destroyed.
     pub async fn open(vault: Arc<Vault>) -> Result<Self, IntakeError> {
         let intake = Self::open_as_it_is(vault).await?;
-        intake.check_catalog().await?;
+        intake.vault.check_catalog(&intake.catalog).await?;
         matters::catch_up(&intake.vault, &intake.catalog).await.map_err(Box::new)?;
         Ok(intake)
     }
 
     async fn open_as_it_is(vault: Arc<Vault>) -> Result<Self, IntakeError> {
-        let address = match &vault.config.vault.catalog {
-            Some(address) => address.clone(),
-            None => format!("sqlite:{}", vault.home.join(CATALOG).display()),
-        };
-        let catalog = Catalog::open(&address).await?;
+        let catalog = vault.catalog_as_it_is().await?;
         // This one alone: that another place is away holds nothing up.
         let place = vault.first_place()?;
         Ok(Self::with(vault, catalog, place))
@@ -245,32 +232,6 @@ impl Intake {
         let other = Self::open_as_it_is(Arc::clone(&self.vault)).await?;
         let (keys, told, after) = (self.keys.clone(), self.told.clone(), self.after.clone());
         Ok(Self { keys, told, after, held_max: self.held_max, ..other })
-    }
-
-    /// A catalog that was lost is made by whoever opens it, and then knows nothing of what was destroyed.
-    async fn check_catalog(&self) -> Result<(), IntakeError> {
-        if !self.catalog.recorders().await?.is_empty() {
-            return Ok(());
-        }
-        let mut had_some = false;
-        self.vault.log.each(0, |_, bytes| {
-            let Ok(entry) = Entry::from_bytes(bytes) else { return Ok(()) };
-            let counted: &[&str] = match entry.action {
-                Action::TakeIn => &["archived", "staged", "without_files", "known"],
-                // What it has found is what there was, from then on.
-                Action::Rebuild => &["recordings"],
-                _ => return Ok(()),
-            };
-            if let Outcome::Done(details) = &entry.outcome {
-                let is_some = |name: &&str| details.get(*name).and_then(|count| count.as_u64()) > Some(0);
-                had_some = counted.iter().any(is_some);
-            }
-            Ok::<_, ReceiptsError>(())
-        })?;
-        if had_some {
-            return Err(IntakeError::CatalogLost { catalog: self.catalog.name().into() });
-        }
-        Ok(())
     }
 
     /// The same with a catalog and place that are open.
@@ -396,8 +357,6 @@ enum Whose {
     Vault,
 }
 
-/// The catalog in a vault's home.
-pub const CATALOG: &str = "catalog.db";
 const STAGED: &str = "staged";
 const TRIES_MAX: u32 = 5;
 const HELD_BYTES_MAX: u64 = 256 << 20;
