@@ -6,12 +6,16 @@
 //! ```
 //!
 //! A [`Grant`] cannot be had without the log: only `shell::vault::log` makes one, once the entry is on the disk.
+//!
+//! Roles have a [`Reach`]: a reviewer hears the recordings of their own teams and trunks. Where a rule looks at that,
+//! whoever asks says whose the recording is ([`decide_within`]); where nobody says, only an unlimited reach will do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::entry::{Entry, Outcome, Resource};
+use crate::archive::reach::{Belongs, Reach};
 use crate::base::time::Stamp;
 
 /// What somebody may be. Nobody has all of them in an organisation that separates duties.
@@ -78,6 +82,72 @@ pub enum Action {
     Media,
     /// Make the catalog anew.
     Rebuild,
+    /// See one recording, with who spoke.
+    Show,
+    /// Read the vault's log.
+    ReadLog,
+    /// See who the users are, and what is asked for them.
+    ListUsers,
+    /// Add and disable users; ask for other roles, or for a new second factor.
+    ManageUsers,
+    /// Agree to what another has asked for a user.
+    ApproveUsers,
+    /// Reach beyond the own teams and trunks, for a while. Alarms.
+    BreakGlass,
+    /// Have a token for a program, or take one back.
+    MakeToken,
+    /// Prove who one is.
+    SignIn,
+    /// Show the second factor again.
+    StepUp,
+    /// End a session.
+    SignOut,
+}
+
+impl Role {
+    /// All that there are.
+    pub const ALL: [Self; 7] = [
+        Self::Operator,
+        Self::Reviewer,
+        Self::Compliance,
+        Self::Custodian,
+        Self::Auditor,
+        Self::Admin,
+        Self::Dpo,
+    ];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Reviewer => "reviewer",
+            Self::Compliance => "compliance",
+            Self::Custodian => "custodian",
+            Self::Auditor => "auditor",
+            Self::Admin => "admin",
+            Self::Dpo => "dpo",
+        }
+    }
+}
+
+/// There is no such role.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is no role `{0}`: there are {all}", all = names(&Role::ALL).replace(" or ", ", "))]
+pub struct NoRole(pub String);
+
+impl std::str::FromStr for Role {
+    type Err = NoRole;
+
+    fn from_str(text: &str) -> Result<Self, NoRole> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| NoRole(text.into()))
+    }
+}
+
+impl Action {
+    /// As the log has it.
+    pub fn name(self) -> String {
+        serde_json::to_string(&self).unwrap_or_default().trim_matches('"').to_owned()
+    }
 }
 
 /// Who acts.
@@ -85,8 +155,10 @@ pub enum Action {
 pub struct Actor {
     /// Their name in the log.
     pub name: String,
-    /// What they are.
-    pub roles: BTreeSet<Role>,
+    /// What they are, and of which recordings.
+    pub roles: BTreeMap<Role, Reach>,
+    /// The only actions that their token is for; all that their roles may where there is no token.
+    pub only: Option<BTreeSet<Action>>,
     /// From where.
     pub origin: String,
     /// When they last showed a second factor.
@@ -99,17 +171,25 @@ impl Actor {
     pub fn local_administrator(user: &str, second_factor: Option<Stamp>) -> Self {
         use Role::{Admin, Auditor, Compliance, Custodian, Dpo, Operator, Reviewer};
         let roles = [Operator, Reviewer, Compliance, Custodian, Auditor, Admin, Dpo];
-        Self { name: format!("local:{user}"), roles: roles.into(), origin: "local".into(), second_factor }
+        let roles = roles.into_iter().map(|role| (role, Reach::All)).collect();
+        Self { name: format!("local:{user}"), roles, only: None, origin: "local".into(), second_factor }
     }
 
     /// The vault itself, doing what its policy says: taking in, copying, mending. Never audio, never destruction.
     pub fn vault() -> Self {
         Self {
             name: "vault".into(),
-            roles: [Role::Operator].into(),
+            roles: [(Role::Operator, Reach::All)].into(),
+            only: None,
             origin: "local".into(),
             second_factor: None,
         }
+    }
+
+    /// Whether one of the roles that may do it reaches a recording.
+    pub fn reaches(&self, action: Action, belongs: &Belongs) -> bool {
+        let mut reaches = rule(action).roles.iter().filter_map(|role| self.roles.get(role));
+        reaches.any(|reach| reach.covers(belongs))
     }
 }
 
@@ -211,19 +291,37 @@ pub enum Refusal {
     /// The second factor is missing or was shown too long ago.
     #[error("this takes a second factor shown within the last {} minutes", SECOND_FACTOR_MINUTES)]
     SecondFactor,
+    /// It is of none of the actor's teams and trunks.
+    #[error("this recording is of none of your teams and trunks")]
+    Reach,
+    /// The token is for other things.
+    #[error("this token is not for that: make one that is, or sign in")]
+    Token,
 }
 
 fn names(roles: &[Role]) -> String {
-    let name = |role: &Role| serde_json::to_string(role).unwrap_or_default().trim_matches('"').to_owned();
-    roles.iter().map(name).collect::<Vec<_>>().join(" or ")
+    roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" or ")
 }
 
-/// Whether it may be done. Deny by default: an action that this does not name is refused.
+/// Whether it may be done, whosever the recordings are. Deny by default: an action that this does not name is refused.
 pub fn decide(request: &Request<'_>) -> Result<Decision, Refusal> {
+    decide_within(request, None)
+}
+
+/// Whether it may be done on what `belongs` says. Of what nobody says whose it is, an unlimited reach is needed.
+pub fn decide_within(request: &Request<'_>, belongs: Option<&Belongs>) -> Result<Decision, Refusal> {
     let Request { actor, action, resource, reason, now } = request;
     let rule = rule(*action);
-    if !rule.roles.iter().any(|role| actor.roles.contains(role)) {
+    if actor.only.as_ref().is_some_and(|only| !only.contains(action)) {
+        return Err(Refusal::Token);
+    }
+    let mut reaches = rule.roles.iter().filter_map(|role| actor.roles.get(role)).peekable();
+    if reaches.peek().is_none() {
         return Err(Refusal::Role { needs: rule.roles.to_vec() });
+    }
+    let covers = |reach: &Reach| belongs.map_or(*reach == Reach::All, |belongs| reach.covers(belongs));
+    if rule.reach && !reaches.any(covers) {
+        return Err(Refusal::Reach);
     }
     if rule.reason && reason.as_ref().is_none_or(|reason| reason.code.trim().is_empty()) {
         return Err(Refusal::Reason);
@@ -246,6 +344,8 @@ struct Rule {
     roles: &'static [Role],
     reason: bool,
     second_factor: bool,
+    /// Whether it matters whose the recordings are.
+    reach: bool,
 }
 
 fn rule(action: Action) -> Rule {
@@ -256,7 +356,7 @@ fn rule(action: Action) -> Rule {
         Action::Media => (&[Operator], true, false),
         Action::Unlock | Action::Rewrap | Action::Drill => (&[Custodian], false, true),
         Action::Lock => (&[Custodian, Operator], false, false),
-        Action::Search => (&[Reviewer, Compliance, Auditor, Dpo], false, false),
+        Action::Search | Action::Show => (&[Reviewer, Compliance, Auditor, Dpo], false, false),
         Action::Open => (&[Reviewer, Compliance], true, true),
         Action::Export => (&[Compliance], true, true),
         Action::Annotate => (&[Reviewer, Compliance], true, false),
@@ -264,10 +364,53 @@ fn rule(action: Action) -> Rule {
         Action::ReleaseHold => (&[Compliance], true, true),
         Action::AskDestruction => (&[Compliance, Dpo], true, false),
         Action::ApproveDestruction => (&[Custodian, Dpo], true, true),
-        Action::Destroy => (&[Compliance, Custodian, Dpo], true, true),
+        // Not who hears recordings.
+        Action::Destroy => (&[Custodian, Dpo], true, true),
+        Action::ReadLog => (&[Auditor], false, false),
+        Action::ListUsers => (&[Admin, Auditor], false, false),
+        Action::ManageUsers => (&[Admin], true, true),
+        Action::ApproveUsers => (&[Admin, Custodian], false, true),
+        Action::BreakGlass => (&[Reviewer, Compliance], true, true),
+        Action::MakeToken => (&Role::ALL, false, true),
+        // By what proves who one is, not by a role: see `archive::login`.
+        Action::SignIn | Action::StepUp | Action::SignOut => (&[], false, false),
     };
-    Rule { roles, reason, second_factor }
+    let reach = matches!(
+        action,
+        Action::Show
+            | Action::Open
+            | Action::Export
+            | Action::Annotate
+            | Action::Hold
+            | Action::ReleaseHold
+            | Action::NameEvent
+    );
+    Rule { roles, reason, second_factor, reach }
 }
+
+/// Two roles that nobody has together, and why. Nobody who hears recordings gives rights or destroys, and who checks
+/// does nothing else.
+pub fn conflict(roles: impl IntoIterator<Item = Role>) -> Option<(Role, Role, &'static str)> {
+    let roles: BTreeSet<Role> = roles.into_iter().collect();
+    let both = |(one, other, _): &&(Role, Role, &str)| roles.contains(one) && roles.contains(other);
+    let auditor = || {
+        let other = roles.iter().find(|role| **role != Role::Auditor)?;
+        roles.contains(&Role::Auditor).then_some((Role::Auditor, *other, "who audits does nothing else"))
+    };
+    CONFLICTS.iter().find(both).copied().or_else(auditor)
+}
+
+const CONFLICTS: &[(Role, Role, &str)] = &[
+    (Role::Admin, Role::Reviewer, "who gives rights hears no recordings"),
+    (Role::Admin, Role::Compliance, "who gives rights hears no recordings"),
+    (Role::Admin, Role::Custodian, "who gives rights holds no keys"),
+    (Role::Operator, Role::Reviewer, "who runs the vault hears no recordings"),
+    (Role::Operator, Role::Compliance, "who runs the vault hears no recordings"),
+    (Role::Reviewer, Role::Custodian, "who hears recordings destroys none"),
+    (Role::Reviewer, Role::Dpo, "who hears recordings destroys none"),
+    (Role::Compliance, Role::Custodian, "who asks for destruction does not agree to it"),
+    (Role::Compliance, Role::Dpo, "who hears recordings destroys none"),
+];
 
 /// How long a second factor counts.
 pub const SECOND_FACTOR_MINUTES: u64 = 5;
@@ -281,7 +424,8 @@ mod tests {
     fn actor(roles: &[Role], second_factor: Option<Stamp>) -> Actor {
         Actor {
             name: "ewa".into(),
-            roles: roles.iter().copied().collect(),
+            roles: roles.iter().map(|role| (*role, Reach::All)).collect(),
+            only: None,
             origin: "local".into(),
             second_factor,
         }
@@ -319,5 +463,76 @@ mod tests {
             assert!(matches!(ask(&Actor::vault(), action, Some("any")), Err(Refusal::Role { .. })));
         }
         assert!(ask(&Actor::vault(), Action::TakeIn, None).is_ok());
+    }
+
+    #[test]
+    fn nobody_has_roles_that_together_undo_the_separation() {
+        let all_sets = (0_u32..1 << Role::ALL.len()).map(|bits| {
+            let has = |(at, role): (usize, Role)| (bits >> at & 1 == 1).then_some(role);
+            Role::ALL.into_iter().enumerate().filter_map(has).collect::<Vec<_>>()
+        });
+        let (mut allowed, mut refused) = (0, 0);
+        for roles in all_sets {
+            let someone = actor(&roles, Some(at(9_900)));
+            let may = |action| ask(&someone, action, Some("any")).is_ok();
+            let hears = may(Action::Open) || may(Action::Export);
+            let destroys = may(Action::Destroy) || may(Action::ApproveDestruction);
+            let is_apart = !(hears && (destroys || may(Action::ManageUsers) || may(Action::Copy)))
+                && !(may(Action::ManageUsers) && (may(Action::Unlock) || may(Action::ReadLog)))
+                && !(may(Action::ReadLog) && roles.len() > 1);
+            match conflict(roles.iter().copied()) {
+                None => {
+                    allowed += 1;
+                    assert!(is_apart, "{roles:?}");
+                }
+                Some((one, other, _)) => {
+                    refused += 1;
+                    assert!(roles.contains(&one) && roles.contains(&other) && one != other, "{roles:?}");
+                }
+            }
+        }
+        assert!(allowed > Role::ALL.len() && refused > allowed, "{allowed} {refused}");
+    }
+
+    #[test]
+    fn a_reviewer_hears_their_own_teams_and_trunks_alone() {
+        let own = Reach::of(["sales".into()], ["orange".into()]);
+        let mut reviewer = actor(&[], Some(at(9_900)));
+        reviewer.roles.insert(Role::Reviewer, own);
+        let belongs = |team: &str, trunk: &str| Belongs { teams: [team.into()].into(), trunk: trunk.into() };
+        let hear = |belongs: Option<&Belongs>| {
+            let reason = Some(Reason { code: "quality".into(), text: String::new() });
+            let (actor, action, resource) = (&reviewer, Action::Open, Resource::Vault);
+            decide_within(&Request { actor, action, resource, reason, now: at(10_000) }, belongs).map(drop)
+        };
+        assert_eq!(hear(Some(&belongs("sales", "other"))), Ok(()));
+        assert_eq!(hear(Some(&belongs("other", "orange"))), Ok(()));
+        assert_eq!(hear(Some(&belongs("other", "other"))), Err(Refusal::Reach));
+        assert_eq!(hear(Some(&Belongs::default())), Err(Refusal::Reach));
+        assert_eq!(hear(None), Err(Refusal::Reach));
+        // What is found is looked at one by one.
+        assert!(ask(&reviewer, Action::Search, None).is_ok());
+        assert!(!reviewer.reaches(Action::Search, &belongs("other", "other")));
+    }
+
+    #[test]
+    fn a_token_is_for_what_it_says_and_no_role_signs_in() {
+        let mut auditor = actor(&[Role::Auditor], None);
+        auditor.only = Some([Action::ReadLog].into());
+        assert!(ask(&auditor, Action::ReadLog, None).is_ok());
+        assert_eq!(ask(&auditor, Action::Search, None), Err(Refusal::Token));
+        let everybody = actor(&Role::ALL, Some(at(9_900)));
+        for action in [Action::SignIn, Action::StepUp, Action::SignOut] {
+            assert!(matches!(ask(&everybody, action, Some("any")), Err(Refusal::Role { .. })));
+        }
+    }
+
+    #[test]
+    fn roles_are_read_as_they_are_written() {
+        for role in Role::ALL {
+            assert_eq!(role.as_str().parse(), Ok(role));
+            assert_eq!(serde_json::to_string(&role).unwrap(), format!("\"{}\"", role.as_str()));
+        }
+        assert!("root".parse::<Role>().is_err());
     }
 }

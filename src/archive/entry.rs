@@ -61,6 +61,10 @@ pub enum Resource {
     Place(String),
     /// A recorder, by the name of its log.
     Recorder(String),
+    /// Somebody who uses the vault.
+    User(String),
+    /// What was asked for a user, by its number.
+    UserRequest(u64),
 }
 
 impl Resource {

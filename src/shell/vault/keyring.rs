@@ -649,6 +649,7 @@ pub(super) fn granted(
         Resource::Recordings { count, .. } => ids.is_some_and(|ids| ids.len() as u64 <= *count),
         Resource::Request(_) | Resource::Vault => true,
         Resource::Hold(_) | Resource::Medium(_) | Resource::Place(_) | Resource::Recorder(_) => false,
+        Resource::User(_) | Resource::UserRequest(_) => false,
     };
     if fits { Ok(()) } else { Err(KeyFault::NotGranted("it is of other recordings".into())) }
 }
