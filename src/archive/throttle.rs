@@ -72,6 +72,18 @@ impl<K: Ord> Failures<K> {
         }
     }
 
+    fn take_back<Q: Ord + ?Sized>(&mut self, what: &Q)
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        if let Some(count) = self.of.get_mut(what) {
+            *count = count.saturating_sub(1);
+        }
+        if self.of.values().sum::<u32>() < FAILURES_MAX {
+            self.until = None;
+        }
+    }
+
     fn locked(&self, now: Stamp) -> Option<Stamp> {
         self.until.filter(|until| now < *until)
     }
@@ -111,6 +123,18 @@ impl Throttle {
         }
     }
 
+    /// What was counted as a failure when it began was none, and proved no more than that: takes it back.
+    pub fn passed(&mut self, account: &str, from: Network) {
+        if let Some(failures) = self.addresses.get_mut(&from) {
+            failures.take_back(account);
+        }
+        if !self.is_known(account, from)
+            && let Some(failures) = self.accounts.get_mut(account)
+        {
+            failures.take_back(&());
+        }
+    }
+
     /// Somebody has signed in, with both factors: their own failures are forgotten, not those of others.
     pub fn succeeded(&mut self, account: &str, from: Network) {
         self.accounts.remove(account);
@@ -118,6 +142,9 @@ impl Throttle {
             failures.of.remove(account);
             if failures.of.is_empty() {
                 self.addresses.remove(&from);
+            } else if failures.of.values().sum::<u32>() < FAILURES_MAX {
+                // It was locked by tries of this account that were right.
+                failures.until = None;
             }
         }
         let known = self.known.entry(account.to_owned()).or_default();
@@ -237,6 +264,25 @@ mod tests {
         }
         assert!(throttle.check("ewa", from(1), at(0)).is_err());
         assert!(throttle.check("mine", from(1), at(0)).is_err());
+    }
+
+    #[test]
+    fn tries_that_begin_at_once_are_no_more_than_others_and_those_that_pass_count_not() {
+        let mut throttle = Throttle::default();
+        let begin = |throttle: &mut Throttle| {
+            let may = throttle.check("ewa", from(1), at(0)).is_ok();
+            if may {
+                throttle.failed("ewa", from(1), at(0));
+            }
+            may
+        };
+        let begun = (0..20).filter(|_| begin(&mut throttle)).count();
+        assert_eq!(begun, 5);
+        (0..2).for_each(|_| throttle.passed("ewa", from(1)));
+        assert_eq!((0..20).filter(|_| begin(&mut throttle)).count(), 2);
+        // Who knows the password and has no code is stopped by the codes.
+        throttle.passed("other", from(1));
+        assert!(!begin(&mut throttle));
     }
 
     #[test]

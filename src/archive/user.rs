@@ -95,6 +95,8 @@ pub struct User {
     pub since: Stamp,
     /// When they signed in last.
     pub signed_in: Option<Stamp>,
+    /// When they set password and second factor: sessions of before are over.
+    pub enrolled: Option<Stamp>,
     pub(super) invite: Option<Invite>,
     pub(super) password: Option<Password>,
     pub(super) totp: Option<totp::Secret>,
@@ -130,6 +132,7 @@ impl User {
             standing: Standing::Invited,
             since: now,
             signed_in: None,
+            enrolled: None,
             invite: Some(invite),
             password: None,
             totp: None,

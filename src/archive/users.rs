@@ -326,7 +326,7 @@ impl Users {
                 enrolled.standing = Standing::Active;
                 (enrolled.password, enrolled.totp) = (Some(password.clone()), Some(totp.clone()));
                 (enrolled.used, enrolled.recovery) = (Some(*step), recovery.clone());
-                enrolled.signed_in = Some(now);
+                (enrolled.signed_in, enrolled.enrolled) = (Some(now), Some(now));
             }
             Change::SignIn { user, factor } => self.sign_in(user, *factor, now)?,
             Change::Ask { by, user, what } => self.ask(by, user, what, now)?,

@@ -1,12 +1,15 @@
 //! The configuration of a vault: one TOML file, `vault.toml` in its home.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::archive::class::Class;
 use crate::archive::epoch::ClassName;
+use crate::archive::password::Cost;
+use crate::archive::reach::Team;
 use crate::shell::vault::removal::RECEIVED;
 
 /// A vault's configuration. A key that is not known is refused.
@@ -24,6 +27,32 @@ pub struct Config {
     /// Recorders whose recordings are taken in.
     #[serde(default, rename = "recorder")]
     pub recorders: Vec<RecorderConfig>,
+    /// Teams, for roles that reach only so far.
+    #[serde(default, rename = "team")]
+    pub teams: Vec<Team>,
+    /// What is served over HTTPS; nothing where it is not said.
+    #[serde(default)]
+    pub web: Option<WebConfig>,
+}
+
+/// What is served over HTTPS.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebConfig {
+    /// Where: `127.0.0.1:8443`.
+    pub listen: SocketAddr,
+    /// Names by which browsers and programs reach it, besides those of loopback and `NAME.vault.sejf`, without port.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// Certificate with its chain, in PEM; made by the vault's own authority (`tls/authority.pem`) where it is not said.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// What trying a password costs.
+    #[serde(default)]
+    pub password: Cost,
 }
 
 /// The vault itself.
@@ -213,12 +242,30 @@ impl Config {
         if !matches!(self.places.first().map(|place| &place.kind), Some(PlaceKind::Directory { .. })) {
             return Some("the first [[place]] must be a directory: recordings are taken in there".into());
         }
-        None
+        if let Some(name) = twice(self.teams.iter().map(|team| team.name.as_str()).collect()) {
+            return Some(format!("two teams are named `{name}`"));
+        }
+        self.web.as_ref().and_then(WebConfig::fault)
     }
 
     /// The class of that name.
     pub fn class(&self, name: &ClassName) -> Option<&Class> {
         self.classes.iter().find(|class| class.name == *name)
+    }
+}
+
+impl WebConfig {
+    fn fault(&self) -> Option<String> {
+        if self.certificate.is_some() != self.key.is_some() {
+            return Some("[web] takes `certificate` and `key`, or neither of them".into());
+        }
+        let is_name = |name: &&String| {
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte))
+        };
+        let strange = self.names.iter().find(|name| !is_name(name));
+        strange
+            .map(|name| format!("`{name}` is no name of a host: write it without `https://` and port"))
+            .or_else(|| self.password.fault())
     }
 }
 
@@ -247,6 +294,25 @@ mod tests {
             "[[place]]\nname = 'a'\nsite = 's'\nkind = 'ftp'".into(),
         ] {
             assert!(parse(&wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_served_is_said_in_full_and_passwords_are_not_cheap() {
+        let directory = "[[place]]\nname = 'a'\nsite = 's'\nkind = 'directory'\npath = '/a'\n";
+        let web = |more: &str| parse(&format!("{directory}[web]\nlisten = '127.0.0.1:8443'\n{more}"));
+        assert!(parse(directory).unwrap().web.is_none());
+        assert_eq!(web("names = ['vault.example.org']").unwrap().web.unwrap().password, Cost::default());
+        assert!(web("password = { memory_mib = 19, passes = 2 }").is_ok());
+        for wrong in [
+            "password = { memory_mib = 18, passes = 2 }",
+            "password = { memory_mib = 64, passes = 1 }",
+            "certificate = '/c'",
+            "names = ['https://vault.example.org']",
+            "plain = true",
+            "[[team]]\nname = 'a'\n[[team]]\nname = 'a'",
+        ] {
+            assert!(web(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -6,6 +6,7 @@
 //! signer.pub    its public half: what a verifier needs
 //! log/          the log
 //! keys/         first key place
+//! users         who may sign in, sealed: see `users`
 //! drills.json   which custodian showed when that their share opens
 //! incoming/     what is being taken in
 //! copying/      what is on its way from one place to another; copying.turn and copying.lock: who may

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use crate::archive::access::{Decision, Grant, Request, decide};
+use crate::archive::access::{Decision, Grant, Request, decide, decide_within};
 use crate::archive::entry::{Entry, Outcome};
+use crate::archive::reach::Belongs;
 use crate::seal::log::LogError;
 use crate::seal::log_verify::read_range;
 use crate::seal::note::Signer;
@@ -45,7 +46,12 @@ impl VaultLog {
 
     /// Decides, and has the log say so on the disk before anything comes of it.
     pub fn ask(&self, request: &Request<'_>) -> Result<Grant, Denied> {
-        match decide(request) {
+        self.ask_within(request, None)
+    }
+
+    /// The same of a recording of which it is known whose it is.
+    pub fn ask_within(&self, request: &Request<'_>, belongs: Option<&Belongs>) -> Result<Grant, Denied> {
+        match decide_within(request, belongs) {
             Ok(decision) => {
                 let entry = self.write(&[Entry::granted(&decision)])?;
                 Ok(Grant::logged(decision, entry))

@@ -33,5 +33,6 @@ pub mod rotation;
 pub mod scrub;
 mod turns;
 pub mod unlocking;
+pub mod users;
 
 pub use crate::shell::vault::mirror::Repair;

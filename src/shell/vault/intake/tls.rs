@@ -214,7 +214,23 @@ impl Authority {
         Ok(config)
     }
 
+    /// What a server needs that browsers and programs reach: it asks for no certificate. Its own is made anew each
+    /// time, for these names and for those of loopback.
+    pub fn web_config(&self, names: &[String], now: Stamp) -> Result<ServerConfig, TlsError> {
+        let all = names.iter().map(String::as_str).chain([&*self.name, "localhost", "127.0.0.1", "::1"]);
+        let (certificate, key) = self.certified(all, now)?;
+        web_config(vec![certificate], key)
+    }
+
     fn server(&self, now: Stamp) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), TlsError> {
+        self.certified([&*self.name].into_iter(), now)
+    }
+
+    fn certified<'a>(
+        &self,
+        names: impl Iterator<Item = &'a str>,
+        now: Stamp,
+    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), TlsError> {
         let path = self.dir.join("server.key");
         if !path.exists() {
             let key = KeyPair::generate().map_err(certificate(&path))?;
@@ -222,8 +238,13 @@ impl Authority {
         }
         let key = read_key(&path)?;
         let mut params = params(&self.name, now, SERVER_DAYS);
-        params.subject_alt_names =
-            vec![rcgen::SanType::DnsName(self.name.as_str().try_into().map_err(certificate(&path))?)];
+        for name in names {
+            let san = match name.trim_start_matches('[').trim_end_matches(']').parse() {
+                Ok(address) => rcgen::SanType::IpAddress(address),
+                Err(_) => rcgen::SanType::DnsName(name.try_into().map_err(certificate(&path))?),
+            };
+            params.subject_alt_names.push(san);
+        }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let made = params.signed_by(&key, &self.issuer()?).map_err(certificate(&path))?;
@@ -243,6 +264,38 @@ impl std::fmt::Debug for Authority {
     }
 }
 
+/// The same with a certificate and key that are given, in PEM.
+pub fn web_config_of(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+    let (chain, key) = read_chain(certificate, key)?;
+    web_config(chain, key)
+}
+
+fn web_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<ServerConfig, TlsError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn read_chain(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+    let read = |path: &Path| std::fs::read(path).map_err(io("reading", path));
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(certificate)?).collect();
+    let chain = chain.ok().filter(|chain| !chain.is_empty());
+    let chain = chain.ok_or_else(|| TlsError::Pem { path: certificate.into(), what: "certificate" })?;
+    let secret = zeroize::Zeroizing::new(read(key)?);
+    let key = PrivateKeyDer::from_pem_slice(&secret)
+        .map_err(|_| TlsError::Pem { path: key.into(), what: "private key" })?;
+    Ok((chain, key))
+}
+
 /// What a recorder needs: files in PEM, and perhaps a pin.
 pub fn client_config(
     authority: &Path,
@@ -251,15 +304,9 @@ pub fn client_config(
     pin: Option<&str>,
 ) -> Result<ClientConfig, TlsError> {
     let provider = provider();
-    let read = |path: &Path| std::fs::read(path).map_err(io("reading", path));
-    let text = String::from_utf8_lossy(&read(authority)?).into_owned();
-    let roots = Arc::new(roots(&text, authority)?);
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(certificate)?).collect();
-    let no_certificate = || TlsError::Pem { path: certificate.into(), what: "certificate" };
-    let chain = chain.map_err(|_| no_certificate())?;
-    let secret = zeroize::Zeroizing::new(read(key)?);
-    let key = PrivateKeyDer::from_pem_slice(&secret)
-        .map_err(|_| TlsError::Pem { path: key.into(), what: "private key" })?;
+    let text = std::fs::read(authority).map_err(io("reading", authority))?;
+    let roots = Arc::new(roots(&String::from_utf8_lossy(&text), authority)?);
+    let (chain, key) = read_chain(certificate, key)?;
     let webpki = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
     let pin =
         pin.map(|pin| Digest::try_from(pin.to_ascii_lowercase()).map_err(|_| TlsError::Pin)).transpose()?;

@@ -1,0 +1,182 @@
+//! What all requests share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use crate::archive::access::{Action, Grant};
+use crate::archive::entry::{Entry, Outcome, Resource, SCHEMA};
+use crate::archive::once::{self, Kept, Shown};
+use crate::archive::password::{Cost, Password};
+use crate::archive::rate::Rate;
+use crate::archive::record::Record;
+use crate::archive::session::Sessions;
+use crate::archive::throttle::{Network, Throttle};
+use crate::archive::totp;
+use crate::archive::user::UserName;
+use crate::base::time::Stamp;
+use crate::shell::clock;
+use crate::shell::entropy::{NoRandomness, OsRandom};
+use crate::shell::vault::home::Vault;
+use crate::shell::vault::intake::Intake;
+use crate::shell::vault::place::Place;
+use crate::shell::vault::users::UserStore;
+use crate::web::problem::Problem;
+
+/// What all requests share.
+pub(super) struct Shared {
+    pub(super) intake: Intake,
+    pub(super) places: Vec<Arc<dyn Place>>,
+    pub(super) users: UserStore,
+    pub(super) throttle: Mutex<Throttle>,
+    pub(super) sessions: Mutex<Sessions>,
+    pub(super) pending: Mutex<BTreeMap<[u8; 32], Pending>>,
+    pub(super) plays: Mutex<BTreeMap<String, Arc<Play>>>,
+    /// Requests of an address.
+    pub(super) asked: Mutex<Rate<Network>>,
+    /// Plays of a user.
+    pub(super) played: Mutex<Rate<String>>,
+    /// The same, from when on somebody looks into it.
+    pub(super) played_much: Mutex<Rate<String>>,
+    /// Tries that are refused unseen, in the log: once a minute an address.
+    pub(super) told: Mutex<Rate<Network>>,
+    /// Passwords that are hashed at once: each takes its memory.
+    pub(super) hashing: Semaphore,
+    /// Those, and who waits for it.
+    pub(super) hashing_or_waiting: Semaphore,
+    pub(super) decoy: Password,
+    pub(super) cost: Cost,
+    /// Names that requests may have in `Host`, besides those of loopback.
+    pub(super) names: Vec<String>,
+}
+
+/// Who has shown one factor.
+#[derive(Clone, Debug)]
+pub(super) struct Pending {
+    pub(super) user: UserName,
+    pub(super) from: Network,
+    pub(super) until: Stamp,
+    pub(super) step: Step,
+}
+
+/// What the second one is for.
+#[derive(Clone, Debug)]
+pub(super) enum Step {
+    SignIn,
+    /// By an invitation.
+    Enrol {
+        shown: Kept,
+        password: Password,
+        totp: totp::Secret,
+    },
+}
+
+/// A recording that somebody may hear for a while.
+#[derive(Debug)]
+pub(super) struct Play {
+    pub(super) user: UserName,
+    pub(super) record: Record,
+    pub(super) grant: Arc<Grant>,
+    pub(super) until: Stamp,
+}
+
+impl Shared {
+    pub(super) fn new(intake: Intake, names: Vec<String>, cost: Cost) -> Result<Self, NoRandomness> {
+        Ok(Self {
+            places: intake.vault().places_if_there().unwrap_or_default(),
+            intake,
+            users: UserStore::default(),
+            throttle: Mutex::default(),
+            sessions: Mutex::default(),
+            pending: Mutex::default(),
+            plays: Mutex::default(),
+            asked: Mutex::new(Rate::new(ASKED_MAX, ASKED_SECONDS)),
+            played: Mutex::new(Rate::new(PLAYED_MAX, HOUR)),
+            played_much: Mutex::new(Rate::new(PLAYED_MUCH, HOUR)),
+            told: Mutex::new(Rate::new(1, 60)),
+            hashing: Semaphore::new(HASHING_MAX),
+            hashing_or_waiting: Semaphore::new(HASHING_OR_WAITING_MAX),
+            decoy: Password::decoy(cost, &mut OsRandom::new()?),
+            cost,
+            names,
+        })
+    }
+
+    pub(super) fn vault(&self) -> &Vault {
+        self.intake.vault()
+    }
+
+    /// Keeps what is to be shown again soon. What it is shown by.
+    pub(super) fn keep_pending(&self, pending: Pending, now: Stamp) -> Result<Shown, Problem> {
+        let (shown, kept) = once::generate(&mut random()?);
+        let mut all = lock(&self.pending);
+        all.retain(|_, one| now < one.until);
+        if all.len() >= PENDING_MAX {
+            return Err(Problem::too_many(60, "too many people are signing in: try again in a minute"));
+        }
+        all.insert(kept.bytes(), pending);
+        Ok(shown)
+    }
+
+    /// What was kept, where it still counts: at the same address.
+    pub(super) fn pending(&self, shown: &str, from: Network, now: Stamp) -> Result<Pending, Problem> {
+        let pending = lock(&self.pending).get(&Kept::of(shown).bytes()).cloned();
+        pending.filter(|one| now < one.until && one.from == from).ok_or_else(Problem::sign_in)
+    }
+
+    pub(super) fn forget_pending(&self, shown: &str) {
+        lock(&self.pending).remove(&Kept::of(shown).bytes());
+    }
+
+    /// Something about who somebody is, for the log. Where it cannot be written, nobody is let in.
+    pub(super) fn log_own(
+        &self,
+        actor: String,
+        origin: String,
+        action: Action,
+        outcome: Outcome,
+    ) -> Result<(), Problem> {
+        let resource = Resource::User(actor.trim_start_matches("user:").to_owned());
+        let at = clock::now();
+        let entry = Entry { schema: SCHEMA, at, actor, origin, action, resource, reason: None, outcome };
+        self.vault().log.write(&[entry]).map(drop).map_err(|fault| Problem::unlogged(&fault))
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// What a panic left is whole: each holds it for one step.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn random() -> Result<OsRandom, Problem> {
+    OsRandom::new().map_err(|fault| Problem::fault("making a secret", &fault))
+}
+
+/// Does what waits for a disk, or for a hash, beside the requests.
+pub(super) async fn beside<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    act: impl FnOnce(&Shared) -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let shared = Arc::clone(shared);
+    let done = tokio::task::spawn_blocking(move || act(&shared)).await;
+    done.unwrap_or_else(|fault| Err(Problem::fault("answering", &fault)))
+}
+
+/// Requests of one address in [`ASKED_SECONDS`].
+const ASKED_MAX: u32 = 600;
+const ASKED_SECONDS: u32 = 60;
+const HOUR: u32 = 3_600;
+/// Recordings that one user begins to hear in an hour.
+const PLAYED_MAX: u32 = 120;
+/// Those after which the log has an alarm.
+const PLAYED_MUCH: u32 = 20;
+const HASHING_MAX: usize = 2;
+const HASHING_OR_WAITING_MAX: usize = 32;
+const PENDING_MAX: usize = 10_000;
