@@ -13,6 +13,7 @@
 //! | 3 | [`archive`] | what becomes of recordings: who may, what is due, what is missing |
 //! | 3 | [`fixture`] | captures made from a recipe, with known sound |
 //! | 4 | [`shell`] | threads, queues, files, clocks |
+//! | 5 | [`web`] | the vault over HTTPS |
 //! | 6 | [`cli`] | one file a subcommand |
 
 pub mod archive;
@@ -26,4 +27,5 @@ pub mod fuzzing;
 pub mod recording;
 pub mod seal;
 pub mod shell;
+pub mod web;
 pub mod wire;

@@ -62,7 +62,9 @@ pub struct Password {
 #[non_exhaustive]
 pub enum PasswordFault {
     /// Too short.
-    #[error("a password has at least {CHARS_MIN} characters: several words are easier to keep in mind than signs")]
+    #[error(
+        "a password has at least {CHARS_MIN} characters: several words are easier to keep in mind than signs"
+    )]
     TooShort,
     /// Too long.
     #[error("a password has at most {BYTES_MAX} bytes")]
@@ -77,7 +79,12 @@ pub enum PasswordFault {
 
 impl Password {
     /// Hashes a new password. Takes as long as [`Cost`] says.
-    pub fn new(user: &str, password: &str, cost: Cost, random: &mut dyn Randomness) -> Result<Self, PasswordFault> {
+    pub fn new(
+        user: &str,
+        password: &str,
+        cost: Cost,
+        random: &mut dyn Randomness,
+    ) -> Result<Self, PasswordFault> {
         let letters = normal(password);
         if letters.chars().count() < CHARS_MIN {
             return Err(PasswordFault::TooShort);
@@ -175,7 +182,8 @@ mod tests {
         assert!(kept.is("Zażółć gęślą jaźń"));
         // The same with letters put together from others.
         assert!(kept.is(&"Zażółć gęślą jaźń".nfd().collect::<String>()));
-        for wrong in ["", "zażółć gęślą jaźń", "Zażółć gęślą jaźń ", &"x".repeat(BYTES_MAX + 1)] {
+        for wrong in ["", "zażółć gęślą jaźń", "Zażółć gęślą jaźń ", &"x".repeat(BYTES_MAX + 1)]
+        {
             assert!(!kept.is(wrong), "{wrong}");
         }
         let text = serde_json::to_string(&kept).unwrap();
@@ -187,7 +195,8 @@ mod tests {
 
     #[test]
     fn weak_passwords_and_cheap_hashes_are_refused() {
-        let new = |password: &str| Password::new("ewa.nowakowska", password, CHEAP, &mut random()).unwrap_err();
+        let new =
+            |password: &str| Password::new("ewa.nowakowska", password, CHEAP, &mut random()).unwrap_err();
         assert_eq!(new("short"), PasswordFault::TooShort);
         assert_eq!(new("aaaaaaaaaaaaaaaa"), PasswordFault::TooPlain);
         assert_eq!(new("Ewa.Nowakowska"), PasswordFault::TooPlain);

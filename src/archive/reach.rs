@@ -102,7 +102,9 @@ mod tests {
         let sales = Reach::of(["sales".to_owned()], []);
         assert!(sales.covers(&Belongs::of(&details(&["jana"], ""), &teams)));
         assert!(!sales.covers(&Belongs::of(&details(&[], ""), &teams)));
-        assert!(!Reach::Of { teams: BTreeSet::new(), trunks: [String::new()].into() }.covers(&Belongs::default()));
+        assert!(
+            !Reach::Of { teams: BTreeSet::new(), trunks: [String::new()].into() }.covers(&Belongs::default())
+        );
     }
 
     #[test]

@@ -298,7 +298,8 @@ mod tests {
     #[test]
     fn no_order_of_events_gives_more_tries() {
         let (mut random, mut throttle) = (Seeded::new(&[1; 32], "throttle", 0), Throttle::default());
-        let (mut by_address, mut by_account) = (BTreeMap::<_, Vec<u64>>::new(), BTreeMap::<_, Vec<u64>>::new());
+        let (mut by_address, mut by_account) =
+            (BTreeMap::<_, Vec<u64>>::new(), BTreeMap::<_, Vec<u64>>::new());
         let (mut seconds, mut refused) = (0, 0);
         for _ in 0..30_000 {
             let mut bytes = [0; 4];

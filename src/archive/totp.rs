@@ -154,7 +154,8 @@ mod tests {
         let now = at(1_800_000_010);
         let code = |step: u64| format!("{:06}", secret.code(step));
         let this = step(now);
-        for (step, counts) in [(this - 2, false), (this - 1, true), (this, true), (this + 1, true), (this + 2, false)]
+        for (step, counts) in
+            [(this - 2, false), (this - 1, true), (this, true), (this + 1, true), (this + 2, false)]
         {
             assert_eq!(secret.check(&code(step), now, None).is_some(), counts, "{step}");
         }
@@ -173,7 +174,8 @@ mod tests {
     /// Whatever is tried, and in whatever order of times: each step counts at most once, and only near its time.
     #[test]
     fn no_step_counts_twice() {
-        let (mut random, secret) = (Seeded::new(&[2; 32], "totp", 0), Secret(Zeroizing::new([7; SECRET_BYTES])));
+        let (mut random, secret) =
+            (Seeded::new(&[2; 32], "totp", 0), Secret(Zeroizing::new([7; SECRET_BYTES])));
         let (mut used, mut counted) = (None, std::collections::BTreeSet::new());
         for _ in 0..20_000 {
             let mut bytes = [0; 2];
@@ -198,6 +200,9 @@ mod tests {
             assert_eq!(Secret::from_base32(wrong), None);
         }
         let uri = secret.to_uri("a b", "x@y");
-        assert!(uri.starts_with("otpauth://totp/a%20b:x%40y?secret=") && uri.contains("&issuer=a%20b&"), "{uri:?}");
+        assert!(
+            uri.starts_with("otpauth://totp/a%20b:x%40y?secret=") && uri.contains("&issuer=a%20b&"),
+            "{uri:?}"
+        );
     }
 }

@@ -165,7 +165,8 @@ impl User {
 
     /// Whether an invitation of theirs is this one.
     pub fn is_invited_by(&self, shown: &str, now: Stamp) -> bool {
-        self.standing != Standing::Disabled && self.invite.as_ref().is_some_and(|invite| invite.is(shown, now))
+        self.standing != Standing::Disabled
+            && self.invite.as_ref().is_some_and(|invite| invite.is(shown, now))
     }
 
     /// Who acts, from where.
@@ -195,7 +196,14 @@ pub struct Token {
 
 impl Token {
     /// One that was made just now.
-    pub fn new(user: UserName, label: String, only: BTreeSet<Action>, kept: Kept, now: Stamp, until: Stamp) -> Self {
+    pub fn new(
+        user: UserName,
+        label: String,
+        only: BTreeSet<Action>,
+        kept: Kept,
+        now: Stamp,
+        until: Stamp,
+    ) -> Self {
         Self { user, label, only, since: now, until, kept }
     }
 }
@@ -214,7 +222,9 @@ mod tests {
         for name in ["ewa", "e.nowak@example.org", "7", &"a".repeat(64)] {
             assert_eq!(name.parse::<UserName>().unwrap().as_str(), name);
         }
-        for name in ["", "Ewa", "-ewa", ".ewa", "ewa kot", "user:ewa", "ewa\n", "łukasz", "../ewa", &"a".repeat(65)] {
+        for name in
+            ["", "Ewa", "-ewa", ".ewa", "ewa kot", "user:ewa", "ewa\n", "łukasz", "../ewa", &"a".repeat(65)]
+        {
             assert_eq!(name.parse::<UserName>(), Err(NotAName), "{name}");
         }
     }

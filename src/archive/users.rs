@@ -308,7 +308,8 @@ impl Users {
 
     /// Whether an administrator may sign in.
     pub fn has_admin(&self) -> bool {
-        let is_admin = |user: &User| user.standing == Standing::Active && user.roles.contains_key(&Role::Admin);
+        let is_admin =
+            |user: &User| user.standing == Standing::Active && user.roles.contains_key(&Role::Admin);
         self.users.values().any(is_admin)
     }
 
@@ -349,7 +350,8 @@ impl Users {
             return Err(UsersFault::HasAdmin);
         }
         // One who did not come in time may be asked again.
-        let is_free = |user: &User| user.standing == Standing::Invited && user.roles.contains_key(&Role::Admin);
+        let is_free =
+            |user: &User| user.standing == Standing::Invited && user.roles.contains_key(&Role::Admin);
         if self.users.get(name).is_some_and(|user| !is_free(user)) {
             return Err(UsersFault::Exists(name.clone()));
         }
@@ -502,4 +504,3 @@ const USERS_MAX: usize = 10_000;
 const ASKED_MAX: usize = 1_000;
 const TOKENS_MAX: usize = 32;
 const LABEL_BYTES_MAX: usize = 128;
-

@@ -52,6 +52,16 @@ pub fn is_streaming_header(first: &[u8]) -> bool {
     first.len() >= HEADER_BYTES && first.starts_with(b"RIFF\xff\xff\xff\xffWAVEfmt ")
 }
 
+/// Puts the lengths of a file of `bytes` into `first`, the first bytes of a streaming file: for who reads parts of it, and
+/// would take it for a file of 4 GiB.
+pub fn set_lengths(first: &mut [u8], bytes: u64) {
+    let length = |header: u64| u32::try_from(bytes.saturating_sub(header)).unwrap_or(u32::MAX).to_le_bytes();
+    if is_streaming_header(first) {
+        first[4..8].copy_from_slice(&length(8));
+        first[40..44].copy_from_slice(&length(HEADER_BYTES as u64));
+    }
+}
+
 /// Reads a streaming file to its end and writes one with exact lengths. Returns samples a channel.
 ///
 /// An odd byte or half a frame at the end is left out.

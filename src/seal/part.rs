@@ -118,7 +118,9 @@ mod tests {
 
     #[test]
     fn each_part_is_what_the_whole_has_there() {
-        for bytes in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 3 * CHUNK_BYTES + 77] {
+        for bytes in
+            [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 3 * CHUNK_BYTES + 77]
+        {
             let (plain, header, body, identities) = sealed(bytes);
             let opener = open(&header, &body, &identities).unwrap();
             assert_eq!(opener.plain_bytes(), bytes as u64);

@@ -52,6 +52,14 @@ impl Stop {
     }
 }
 
+/// What SIGHUP sets, where nothing else listens for it: read again what can be.
+pub fn on_hang_up() -> Result<Arc<AtomicBool>, SignalError> {
+    let asked = Arc::new(AtomicBool::new(false));
+    let failed = |source| SignalError { signal: "SIGHUP", source };
+    flag::register(SIGHUP, asked.clone()).map_err(failed)?;
+    Ok(asked)
+}
+
 /// Ends the process where stopping does not come to an end, because a system call of the disk does not
 /// return: nothing else in the process can help that. Dropped when the end has come.
 #[derive(Debug)]

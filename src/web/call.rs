@@ -79,7 +79,9 @@ impl Call {
 
     /// What was granted: there is one wherever the table names an action.
     pub(super) fn grant(&self) -> Result<&Arc<Grant>, Problem> {
-        self.grant.as_ref().ok_or_else(|| Problem::fault("granting it", &"the table of routes names no action"))
+        self.grant
+            .as_ref()
+            .ok_or_else(|| Problem::fault("granting it", &"the table of routes names no action"))
     }
 }
 

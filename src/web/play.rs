@@ -9,14 +9,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 
+use crate::archive::access::{Action, Grant, Refusal};
 use crate::archive::entry::Outcome;
+use crate::archive::reach::Belongs;
 use crate::archive::record::{ArchivedFile, Digest, Phase, RecordingId};
 use crate::base::time::Stamp;
 use crate::codec::wav;
@@ -31,11 +35,15 @@ use crate::web::shared::{Play, Shared, beside, lock, random};
 
 /// Begins to hear one: the log has who, what and why.
 pub(super) async fn begin(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
-    let (record, _) = call.recording.as_ref().ok_or_else(unknown)?;
+    let (record, details) = call.recording.as_ref().ok_or_else(unknown)?;
     let (grant, user) = (Arc::clone(call.grant()?), call.who()?.name.clone());
     call.session()?;
     if record.phase != Phase::Archived || audio(&record.files).next().is_none() {
-        return Err(Problem::new(StatusCode::CONFLICT, "nothing", format!("recording {} has no sound here", record.id)));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "nothing",
+            format!("recording {} has no sound here", record.id),
+        ));
     }
     if shared.intake.keys().is_none() {
         return Err(Problem::locked());
@@ -56,7 +64,9 @@ pub(super) async fn begin(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let files: Vec<_> = audio(&record.files)
         .map(|(number, file)| json!({ "name": file.name, "url": format!("/api/v1/plays/{trace}/{number}") }))
         .collect();
-    let play = Play { user, record: record.clone(), grant, until };
+    let teams = &shared.vault().config.teams;
+    let belongs = details.as_ref().map(|details| Belongs::of(details, teams)).unwrap_or_default();
+    let play = Play { user, record: record.clone(), belongs, grant, until };
     {
         let mut plays = lock(&shared.plays);
         plays.retain(|_, play| call.now < play.until);
@@ -65,7 +75,8 @@ pub(super) async fn begin(shared: Arc<Shared>, call: Call) -> Result<Response, P
         }
         plays.insert(trace.clone(), Arc::new(play));
     }
-    let mut response = answer(StatusCode::CREATED, &json!({ "trace": trace, "until": until, "files": files }));
+    let mut response =
+        answer(StatusCode::CREATED, &json!({ "trace": trace, "until": until, "files": files }));
     put_trace(&mut response, &trace);
     Ok(response)
 }
@@ -104,24 +115,24 @@ pub(super) async fn bytes(shared: Arc<Shared>, call: Call) -> Result<Response, P
 
 fn find(shared: &Shared, call: &Call, now: Stamp) -> Result<Arc<Play>, Problem> {
     let play = lock(&shared.plays).get(call.param("trace")).cloned();
-    let user = &call.who()?.name;
+    let who = call.who()?;
     call.session()?;
-    play.filter(|play| play.user == *user && now < play.until).ok_or_else(unknown_play)
+    let play = play.filter(|play| play.user == who.name && now < play.until).ok_or_else(unknown_play)?;
+    // Roles may be others by now.
+    if who.actor.reaches(Action::Open, &play.belongs) { Ok(play) } else { Err(Refusal::Reach.into()) }
 }
 
 fn unknown_play() -> Problem {
-    Problem::not_found("nothing is being heard by that name: begin anew with POST /api/v1/recordings/ID/plays")
+    Problem::not_found(
+        "nothing is being heard by that name: begin anew with POST /api/v1/recordings/ID/plays",
+    )
 }
 
 fn put_trace(response: &mut Response, trace: &str) {
     response.headers_mut().extend(HeaderValue::from_str(trace).ok().map(|trace| (TRACE, trace)));
 }
 
-async fn logged(
-    shared: &Arc<Shared>,
-    grant: Arc<crate::archive::access::Grant>,
-    told: Outcome,
-) -> Result<(), Problem> {
+async fn logged(shared: &Arc<Shared>, grant: Arc<Grant>, told: Outcome) -> Result<(), Problem> {
     beside(shared, move |shared| {
         shared.vault().log.outcome(&grant, told).map(drop).map_err(|fault| Problem::unlogged(&fault))
     })
@@ -145,15 +156,21 @@ impl Sound {
             ring.opens(&epoch, &id).map_err(|fault| Problem::fault("finding its key", &fault))
         });
         let identities = identities.await?.ok_or_else(unknown)?;
-        let (header_at, object) = (file.header_object(&id, record.receipt.start), file.body_object(&id, record.receipt.start));
+        let (header_at, object) =
+            (file.header_object(&id, record.receipt.start), file.body_object(&id, record.receipt.start));
         let mut last = Problem::not_found(format!("recording {id} has no copy that can be read"));
         for place in &shared.places {
             let got = async {
                 let header = place.get(&header_at, None).await?;
-                Ok::<_, crate::shell::vault::place::PlaceError>((header, place.get(&object, Some(0..NONCE)).await?))
+                Ok::<_, crate::shell::vault::place::PlaceError>((
+                    header,
+                    place.get(&object, Some(0..NONCE)).await?,
+                ))
             };
             let (header, nonce) = match got.await {
-                Ok((Some(header), Some(nonce))) if Digest::of(&header) == file.header_sha256 => (header, nonce),
+                Ok((Some(header), Some(nonce))) if Digest::of(&header) == file.header_sha256 => {
+                    (header, nonce)
+                }
                 Ok(_) => continue,
                 Err(fault) => {
                     last = Problem::fault("reading a copy", &fault);
@@ -198,7 +215,9 @@ impl Sound {
                     let to = plain.len().min((range.end - begins) as usize);
                     return Ok(Bytes::copy_from_slice(&plain[from.min(to)..to]));
                 }
-                Err(fault) => tracing::error!(recording = %self.id, place = copy.name(), "a copy does not open: {fault}"),
+                Err(fault) => {
+                    tracing::error!(recording = %self.id, place = copy.name(), "a copy does not open: {fault}")
+                }
             }
         }
         Err(Problem::fault("reading a recording", &format!("no copy of {} opens there", self.id)))
@@ -237,11 +256,13 @@ fn parts(
 /// The one range that is asked for (RFC 9110 section 14); all of it where none is, or one that we do not read.
 fn wanted(call: &Call, size: u64) -> Result<Option<Range<u64>>, Problem> {
     let text = call.headers.get(RANGE).and_then(|value| value.to_str().ok());
-    let Some((first, last)) = text.and_then(|text| text.strip_prefix("bytes=")).and_then(|text| text.split_once('-'))
+    let Some((first, last)) =
+        text.and_then(|text| text.strip_prefix("bytes=")).and_then(|text| text.split_once('-'))
     else {
         return Ok(None);
     };
-    let number = |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let number =
+        |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
     let range = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => first..size.min(last.saturating_add(1)),
         (Some(first), None) if last.is_empty() => first..size,

@@ -38,9 +38,12 @@ pub(super) async fn search(shared: Arc<Shared>, call: Call) -> Result<Response, 
             let belongs = hit.details.as_ref().map(|details| Belongs::of(details, teams));
             actor.reaches(Action::Search, &belongs.unwrap_or_default())
         };
-        hits.extend(page.hits.iter().filter(|hit| is_reached(hit)).map(|hit| {
-            told(&hit.record, hit.details.as_ref(), teams)
-        }));
+        hits.extend(
+            page.hits
+                .iter()
+                .filter(|hit| is_reached(hit))
+                .map(|hit| told(&hit.record, hit.details.as_ref(), teams)),
+        );
         unreadable += page.unreadable.len();
         after = page.next;
         if after.is_none() || hits.len() >= limit {
@@ -63,7 +66,8 @@ pub(super) fn unknown() -> Problem {
 
 fn told(record: &Record, details: Option<&Details>, teams: &[crate::archive::reach::Team]) -> Value {
     let receipt = &record.receipt;
-    let files: Vec<_> = record.files.iter().filter(|file| is_audio(&file.name)).map(|file| &file.name).collect();
+    let files: Vec<_> =
+        record.files.iter().filter(|file| is_audio(&file.name)).map(|file| &file.name).collect();
     json!({
         "id": record.id,
         "start": receipt.start,
@@ -84,8 +88,10 @@ fn query(call: &Call) -> Result<Query, Problem> {
         call.query.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.clone())
     };
     let text = |name: &str| call.query(name).map(str::to_owned);
-    let wanted = |text: String| text.parse::<Wanted>().map_err(|fault| Problem::bad(format!("`party`: {fault}")));
-    let seconds = |name| Ok::<_, Problem>(parsed::<u32>(call, name)?.map(|length| Duration::from_secs(length.into())));
+    let wanted =
+        |text: String| text.parse::<Wanted>().map_err(|fault| Problem::bad(format!("`party`: {fault}")));
+    let seconds =
+        |name| Ok::<_, Problem>(parsed::<u32>(call, name)?.map(|length| Duration::from_secs(length.into())));
     let class = call.query("class").map(str::parse).transpose();
     let state = call.query("state").map(|name| serde_json::from_value(json!(name))).transpose();
     let query = Query {
@@ -96,7 +102,9 @@ fn query(call: &Call) -> Result<Query, Problem> {
         agent: text("agent"),
         tags: all("tag").collect(),
         class: class.map_err(|_| Problem::bad("`class` is no name of a class"))?,
-        state: state.map_err(|_| Problem::bad("`state` is complete, interrupted, failed, unanswered or excluded-by-rule"))?,
+        state: state.map_err(|_| {
+            Problem::bad("`state` is complete, interrupted, failed, unanswered or excluded-by-rule")
+        })?,
         length_min: seconds("min_length")?,
         length_max: seconds("max_length")?,
     };
@@ -111,8 +119,9 @@ pub(super) fn parsed<T: std::str::FromStr>(call: &Call, name: &str) -> Result<Op
 }
 
 fn time(call: &Call, name: &str) -> Result<Option<Stamp>, Problem> {
-    let value = call.query(name).map(|text| serde_json::from_value(json!(text))).transpose();
-    value.map_err(|_| Problem::bad(format!("`{name}` is a time as 2026-11-23T21:08:41.000000000Z")))
+    let whole = |text: &str| if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    let value = call.query(name).map(|text| serde_json::from_value(json!(whole(text)))).transpose();
+    value.map_err(|_| Problem::bad(format!("`{name}` is a time as 2026-11-23 or 2026-11-23T21:08:41Z")))
 }
 
 const LIMIT: usize = 50;

@@ -10,6 +10,7 @@ use crate::archive::entry::{Entry, Outcome, Resource, SCHEMA};
 use crate::archive::once::{self, Kept, Shown};
 use crate::archive::password::{Cost, Password};
 use crate::archive::rate::Rate;
+use crate::archive::reach::Belongs;
 use crate::archive::record::Record;
 use crate::archive::session::Sessions;
 use crate::archive::throttle::{Network, Throttle};
@@ -77,6 +78,7 @@ pub(super) enum Step {
 pub(super) struct Play {
     pub(super) user: UserName,
     pub(super) record: Record,
+    pub(super) belongs: Belongs,
     pub(super) grant: Arc<Grant>,
     pub(super) until: Stamp,
 }

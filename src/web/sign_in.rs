@@ -42,7 +42,8 @@ pub(super) async fn login(shared: Arc<Shared>, call: Call) -> Result<Response, P
         Some(user) => {
             lock(&shared.throttle).passed(&account, network);
             let until = now.after(PENDING);
-            let shown = shared.keep_pending(Pending { user, from: network, until, step: Step::SignIn }, now)?;
+            let shown =
+                shared.keep_pending(Pending { user, from: network, until, step: Step::SignIn }, now)?;
             Ok(ok(&json!({ "pending": *shown, "factor": "totp", "until": until })))
         }
         None => {
@@ -100,7 +101,7 @@ pub(super) async fn confirm(shared: Arc<Shared>, call: Call) -> Result<Response,
     let (now, network, origin) = (call.now, call.network(), call.origin());
     let pending = shared.pending(call.text("pending"), network, now)?;
     let Step::Enrol { shown, password, totp } = pending.step else { return Err(Problem::sign_in()) };
-    let (user, account) = (pending.user, pending.user.to_string());
+    let (account, user) = (pending.user.to_string(), pending.user);
     begin(&shared, &account, network, &origin, now).await?;
     let Some(step) = totp.check(call.text("code"), now, None) else {
         failed(&shared, &account, origin, Action::SignIn, "code").await?;
@@ -187,7 +188,12 @@ pub(super) async fn break_glass(shared: Arc<Shared>, call: Call) -> Result<Respo
 }
 
 /// Tries a second factor; it is used up, and the log has that, when this returns.
-async fn prove(shared: &Arc<Shared>, call: &Call, user: UserName, action: Action) -> Result<UserName, Problem> {
+async fn prove(
+    shared: &Arc<Shared>,
+    call: &Call,
+    user: UserName,
+    action: Action,
+) -> Result<UserName, Problem> {
     let (now, network, origin) = (call.now, call.network(), call.origin());
     begin(shared, user.as_str(), network, &origin, now).await?;
     let (own, code, from) = (user.clone(), call.text("code").to_owned(), origin.clone());

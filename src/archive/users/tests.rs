@@ -231,8 +231,12 @@ fn no_order_of_changes_undoes_the_separation() {
         let mut bytes = [0; 6];
         world.random.fill(&mut bytes);
         let (who, whom) = (people[usize::from(bytes[0] % 4)], people[usize::from(bytes[1] % 4)]);
-        let has: Vec<_> =
-            Role::ALL.into_iter().enumerate().filter(|(at, _)| bytes[2] >> at & 1 == 1).map(|(_, r)| r).collect();
+        let has: Vec<_> = Role::ALL
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| bytes[2] >> at & 1 == 1)
+            .map(|(_, r)| r)
+            .collect();
         let number = world.users.next_number().saturating_sub(u64::from(bytes[3] % 4));
         let before = world.users.clone();
         let applied = match bytes[4] % 4 {
@@ -255,7 +259,10 @@ fn no_order_of_changes_undoes_the_separation() {
             assert_eq!(conflict(is.roles.keys().copied()), None);
             if was.roles != is.roles || was.password != is.password {
                 let asked = &before.asked[&number];
-                assert!(asked.user == person && asked.by != name(who) && person != name(who), "round {round}");
+                assert!(
+                    asked.user == person && asked.by != name(who) && person != name(who),
+                    "round {round}"
+                );
             }
         }
     }

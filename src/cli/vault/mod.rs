@@ -1,5 +1,6 @@
 //! `sejf vault`: the archive. One file a group of subcommands.
 
+mod bootstrap;
 mod catalog;
 mod enrol;
 mod init;
@@ -11,6 +12,7 @@ mod serve;
 mod status;
 mod take_in;
 mod unlock;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +34,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Bootstrap(bootstrap::Args),
     Enrol(enrol::Args),
     Init(init::Args),
     Keys(keys::Args),
@@ -42,10 +45,12 @@ enum Command {
     Status(status::Args),
     TakeIn(take_in::Args),
     Unlock(unlock::Args),
+    User(user::Args),
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
+        Command::Bootstrap(args) => bootstrap::run(args),
         Command::Enrol(args) => enrol::run(args),
         Command::Init(args) => init::run(args),
         Command::Keys(args) => keys::run(args),
@@ -56,6 +61,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Status(args) => status::run(args),
         Command::TakeIn(args) => take_in::run(args),
         Command::Unlock(args) => unlock::run(args),
+        Command::User(args) => user::run(args),
     }
 }
 

@@ -9,13 +9,15 @@ use anyhow::Context;
 
 use crate::cli::vault::{CustodianArgs, HomeArg, wait};
 use crate::shell::logging;
-use crate::shell::signals::Stop;
+use crate::shell::signals::{self, Stop};
 use crate::shell::vault::intake::Intake;
 use crate::shell::vault::intake::serve::Server;
+use crate::web::Web;
 
 /// Runs the vault: takes in what recorders on this machine write ([[recorder]] with `spool`) and what others send with
 /// `sejf forward`. It starts locked and takes in all the same; `sejf vault running unlock` gives it the keys, which it
-/// keeps in memory. SIGINT and SIGTERM stop it.
+/// keeps in memory. SIGINT and SIGTERM stop it. Where vault.toml has [web], people and programs reach it over HTTPS, and
+/// SIGHUP has it read certificate and key again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -35,7 +37,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     wait(async {
         let intake = Intake::open(vault).await?;
         intake.set_keys(ring);
+        let web = match intake.vault().config.web.clone() {
+            Some(config) => Some(Web::bind(&intake, &config).await?),
+            None => None,
+        };
         let server = Server::bind(intake, args.listen).await?;
+        if let Some(web) = web {
+            if let Some(address) = web.address() {
+                writeln!(std::io::stdout(), "https://{address}/api/v1").context("saying where it listens")?;
+            }
+            tokio::spawn(web.run(stop.clone(), signals::on_hang_up()?));
+        }
         if let Some(address) = server.address() {
             writeln!(std::io::stdout(), "listening on {address}").context("saying where it listens")?;
         }

@@ -260,7 +260,8 @@ impl WebConfig {
             return Some("[web] takes `certificate` and `key`, or neither of them".into());
         }
         let is_name = |name: &&String| {
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte))
+            !name.is_empty()
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte))
         };
         let strange = self.names.iter().find(|name| !is_name(name));
         strange

@@ -263,7 +263,12 @@ fn named_in(bytes: &[u8]) -> Option<String> {
     let entry = Entry::from_bytes(bytes).ok()?;
     let is_ours = matches!(
         entry.action,
-        Action::SignIn | Action::StepUp | Action::ManageUsers | Action::ApproveUsers | Action::MakeToken
+        Action::Configure
+            | Action::SignIn
+            | Action::StepUp
+            | Action::ManageUsers
+            | Action::ApproveUsers
+            | Action::MakeToken
     );
     match entry.outcome {
         Outcome::Done(told) if is_ours => told.get(STATE)?.as_str().map(str::to_owned),
@@ -273,8 +278,8 @@ fn named_in(bytes: &[u8]) -> Option<String> {
 
 fn put(vault: &Vault) -> Result<(), UsersError> {
     let path = vault.home.join(FILE);
-    let renamed = std::fs::rename(vault.home.join(NEXT), &path)
-        .and_then(|()| File::open(&vault.home)?.sync_all());
+    let renamed =
+        std::fs::rename(vault.home.join(NEXT), &path).and_then(|()| File::open(&vault.home)?.sync_all());
     renamed.map_err(|source| UsersError::Io { doing: "writing", path, source })
 }
 
@@ -304,7 +309,8 @@ fn file_id(vault: &Vault) -> Result<Option<FileId>, UsersError> {
 fn lock(vault: &Vault) -> Result<File, UsersError> {
     let path = vault.home.join(LOCK);
     let io = |source| UsersError::Io { doing: "locking", path: path.clone(), source };
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io)?;
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(io)?;
     if locks::alone(&file, PATIENCE).map_err(io)? { Ok(file) } else { Err(UsersError::Busy) }
 }
 

@@ -1,0 +1,345 @@
+//! All routes: what answers them, and who may ask. The router, the rules and the OpenAPI document are made from this one
+//! table, so there is no route without a rule.
+
+use std::sync::Arc;
+
+use axum::http::Method;
+use axum::response::Response;
+use futures_util::future::BoxFuture;
+
+use crate::archive::access::Action;
+use crate::web::call::Call;
+use crate::web::openapi;
+use crate::web::people;
+use crate::web::play;
+use crate::web::problem::Problem;
+use crate::web::recordings;
+use crate::web::shared::Shared;
+use crate::web::sign_in;
+
+/// A route.
+pub(super) struct Route {
+    pub(super) method: Method,
+    /// With parameters in braces.
+    pub(super) path: &'static str,
+    pub(super) rule: Rule,
+    /// Its name for programs.
+    pub(super) id: &'static str,
+    pub(super) about: &'static str,
+    /// What is sent: in the body, or of a GET in the query.
+    pub(super) fields: &'static [Field],
+    pub(super) run: Run,
+}
+
+/// What answers.
+pub(super) type Run = fn(Arc<Shared>, Call) -> BoxFuture<'static, Result<Response, Problem>>;
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Rule {
+    /// Whoever reaches us: what it does proves who one is, or says nothing of recordings.
+    Anybody,
+    /// Whoever has signed in, or a token for it; what it says is theirs.
+    SignedIn,
+    /// Whoever `access::decide` grants it to. The log has it first.
+    Action(Action, Target),
+}
+
+/// What the action is on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Target {
+    /// The archive.
+    Vault,
+    /// The recording `{id}`: it matters whose it is.
+    Recording,
+    /// The user `{user}` of the path, or of the body.
+    User,
+    /// What was asked by `{number}`.
+    Asked,
+    /// Who asks.
+    Own,
+}
+
+/// Something that is sent.
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) is_needed: bool,
+    pub(super) about: &'static str,
+}
+
+/// What it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    Flag,
+    Texts,
+    Roles,
+    Reason,
+}
+
+const fn needed(name: &'static str, kind: Kind, about: &'static str) -> Field {
+    Field { name, kind, is_needed: true, about }
+}
+
+const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
+    Field { name, kind, is_needed: false, about }
+}
+
+// Whether it is needed says `access`, which logs that it was not there.
+const REASON: Field = may("reason", Kind::Reason, "why: one of the vault's codes, and text or a ticket");
+const CODE: Field = needed("code", Kind::Text, "six digits of the app, or a recovery code");
+const PENDING: Field = needed("pending", Kind::Text, "as the step before has said");
+const PASSWORD: Field = needed("password", Kind::Text, "12 characters at least");
+
+macro_rules! run {
+    ($of:ident::$handler:ident) => {
+        |shared, call| Box::pin($of::$handler(shared, call))
+    };
+}
+
+/// All of them.
+pub(super) static ROUTES: &[Route] = &[
+    Route {
+        method: Method::GET,
+        path: "/api/v1/openapi.json",
+        rule: Rule::Anybody,
+        id: "openapi",
+        about: "This document.",
+        fields: &[],
+        run: run!(openapi::serve),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/login",
+        rule: Rule::Anybody,
+        id: "login",
+        about: "Signs in, first factor: name and password. What is `pending` goes to /api/v1/login/factor.",
+        fields: &[needed("user", Kind::Text, "name"), needed("password", Kind::Text, "password")],
+        run: run!(sign_in::login),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/login/factor",
+        rule: Rule::Anybody,
+        id: "loginFactor",
+        about: "Signs in, second factor. Sets the session's cookie; `csrf` goes into the header Sejf-CSRF of all that changes something.",
+        fields: &[PENDING, CODE],
+        run: run!(sign_in::factor),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/enrol",
+        rule: Rule::Anybody,
+        id: "enrol",
+        about: "Uses an invitation, first step: sets a password. `secret` and `uri` are for an authenticator app.",
+        fields: &[needed("invite", Kind::Text, "invitation"), PASSWORD],
+        run: run!(sign_in::enrol),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/enrol/confirm",
+        rule: Rule::Anybody,
+        id: "enrolConfirm",
+        about: "Uses an invitation, second step: a code shows that the app has the secret. Gives recovery codes, and signs in.",
+        fields: &[PENDING, CODE],
+        run: run!(sign_in::confirm),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/me",
+        rule: Rule::SignedIn,
+        id: "me",
+        about: "Who one is, with which roles and reach, and how long the session lasts.",
+        fields: &[],
+        run: run!(sign_in::me),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/step-up",
+        rule: Rule::SignedIn,
+        id: "stepUp",
+        about: "Shows the second factor again: for what takes one of the last five minutes. The session has another cookie and `csrf` then.",
+        fields: &[CODE],
+        run: run!(sign_in::step_up),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/logout",
+        rule: Rule::SignedIn,
+        id: "logout",
+        about: "Ends the session.",
+        fields: &[],
+        run: run!(sign_in::logout),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/break-glass",
+        rule: Rule::Action(Action::BreakGlass, Target::Own),
+        id: "breakGlass",
+        about: "Reaches beyond the own teams and trunks for 15 minutes. Alarms, and the log has it.",
+        fields: &[REASON],
+        run: run!(sign_in::break_glass),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/recordings",
+        rule: Rule::Action(Action::Search, Target::Vault),
+        id: "search",
+        about: "Finds recordings, newest first: all of what is said must hold. Of those out of reach none is shown.",
+        fields: SEARCH,
+        run: run!(recordings::search),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/recordings/{id}",
+        rule: Rule::Action(Action::Show, Target::Recording),
+        id: "recording",
+        about: "One recording, with who spoke.",
+        fields: &[],
+        run: run!(recordings::one),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/recordings/{id}/plays",
+        rule: Rule::Action(Action::Open, Target::Recording),
+        id: "play",
+        about: "Begins to hear a recording: gives a trace, and for two hours an address of each of its files.",
+        fields: &[REASON],
+        run: run!(play::begin),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/plays/{trace}/{file}",
+        rule: Rule::SignedIn,
+        id: "sound",
+        about: "The sound, or the part that Range asks for, to whom it was granted. The log has each part before its first byte.",
+        fields: &[],
+        run: run!(play::bytes),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/log",
+        rule: Rule::Action(Action::ReadLog, Target::Vault),
+        id: "log",
+        about: "Entries of the vault's log.",
+        fields: &[
+            may("from", Kind::Number, "the first one"),
+            may("count", Kind::Number, "how many, 1,000 at most"),
+        ],
+        run: run!(people::log),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/users",
+        rule: Rule::Action(Action::ListUsers, Target::Vault),
+        id: "users",
+        about: "All users, and what is asked for them.",
+        fields: &[],
+        run: run!(people::list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users",
+        rule: Rule::Action(Action::ManageUsers, Target::User),
+        id: "addUser",
+        about: "Adds a user, without roles. The invitation is for them alone, and lasts a day.",
+        fields: &[needed("user", Kind::Text, "name"), REASON],
+        run: run!(people::add),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users/{user}/requests",
+        rule: Rule::Action(Action::ManageUsers, Target::User),
+        id: "askForUser",
+        about: "Asks for other roles for a user, or for another second factor. Counts once a second person agrees.",
+        fields: &[
+            may("roles", Kind::Roles, "all that they are to have, each with its reach"),
+            may("reset", Kind::Flag, "true for another password and second factor"),
+            REASON,
+        ],
+        run: run!(people::ask),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users/{user}/disable",
+        rule: Rule::Action(Action::ManageUsers, Target::User),
+        id: "disableUser",
+        about: "Has a user not sign in any more: at once, and for good.",
+        fields: &[REASON],
+        run: run!(people::disable),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/requests/{number}/agree",
+        rule: Rule::Action(Action::ApproveUsers, Target::Asked),
+        id: "agree",
+        about: "Agrees to what another has asked for a third: it is done.",
+        fields: &[REASON],
+        run: run!(people::agree),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/tokens",
+        rule: Rule::Action(Action::MakeToken, Target::Own),
+        id: "makeToken",
+        about: "Makes a token for a program, to be sent as `Authorization: Bearer …`. It does nothing that takes a second factor.",
+        fields: &[
+            needed("label", Kind::Text, "what it is for"),
+            needed("only", Kind::Texts, "of search, show, read-log, list-users"),
+            needed("days", Kind::Number, "1 to 90"),
+            REASON,
+        ],
+        run: run!(people::make_token),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/api/v1/tokens/{number}",
+        rule: Rule::Action(Action::MakeToken, Target::Own),
+        id: "revokeToken",
+        about: "Takes a token back.",
+        fields: &[],
+        run: run!(people::revoke_token),
+    },
+];
+
+const SEARCH: &[Field] = &[
+    may("party", Kind::Texts, "number or name of who spoke, or how it begins: +4822*"),
+    may("trunk", Kind::Text, "trunk the call came over"),
+    may("agent", Kind::Text, "who of the call centre's people spoke"),
+    may("tag", Kind::Texts, "what was put on it"),
+    may("class", Kind::Text, "retention class"),
+    may("state", Kind::Text, "complete, interrupted, failed, unanswered, excluded-by-rule"),
+    may("from", Kind::Text, "begun then or later: 2026-11-23 or 2026-11-23T21:08:41Z"),
+    may("to", Kind::Text, "begun before"),
+    may("min_length", Kind::Number, "seconds"),
+    may("max_length", Kind::Number, "seconds"),
+    may("limit", Kind::Number, "how many at most: 50, and 500 at most"),
+    may("after", Kind::Text, "goes on where a page before ended: its `next`"),
+];
+
+impl Route {
+    /// Parameters of a path that is this one's; nothing where it is another's.
+    pub(super) fn params(&self, path: &str) -> Option<Vec<(&'static str, String)>> {
+        let mut params = Vec::new();
+        let (mut ours, mut theirs) = (self.path.split('/'), path.split('/'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return Some(params),
+                (Some(our), Some(their)) => match our.strip_prefix('{').and_then(|our| our.strip_suffix('}'))
+                {
+                    Some(name) if !their.is_empty() => params.push((name, their.to_owned())),
+                    None if our == their => {}
+                    _ => return None,
+                },
+                _ => return None,
+            }
+        }
+    }
+
+    /// Whether it changes something: then a browser must show that it is ours.
+    pub(super) fn changes(&self) -> bool {
+        self.method != Method::GET
+    }
+}
