@@ -132,6 +132,14 @@ impl Sessions {
         self.by_id.retain(|_, session| session.user != user);
     }
 
+    /// For tests: the second factor was shown then.
+    #[cfg(test)]
+    pub(crate) fn age(&mut self, id: &str, second_factor: Stamp) {
+        if let Some(session) = self.by_id.get_mut(&Kept::of(id).bytes()) {
+            session.second_factor = second_factor;
+        }
+    }
+
     fn insert(&mut self, session: impl FnOnce(Kept) -> Session, random: &mut dyn Randomness) -> Opened {
         let ((id, kept), (csrf, csrf_kept)) = (once::generate(random), once::generate(random));
         self.by_id.insert(kept.bytes(), session(csrf_kept));
