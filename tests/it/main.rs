@@ -8,6 +8,7 @@
     reason = "clippy takes only `#[test]` functions for tests, not the helpers beside them"
 )]
 
+mod access;
 mod age_interop;
 mod age_vectors;
 mod audio_oracles;
