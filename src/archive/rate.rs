@@ -35,6 +35,7 @@ impl<K: Clone + Ord> Rate<K> {
         // Of a clock that went back, no more than the bucket has.
         let until_full = (*full_at).max(now).min(now + most) - now;
         if until_full + self.every_ns > most {
+            *full_at = now + until_full;
             return Err((until_full + self.every_ns - most).div_ceil(1_000_000_000));
         }
         *full_at = now + until_full + self.every_ns;

@@ -298,8 +298,7 @@ mod tests {
     #[test]
     fn no_order_of_events_gives_more_tries() {
         let (mut random, mut throttle) = (Seeded::new(&[1; 32], "throttle", 0), Throttle::default());
-        let (mut by_address, mut by_account) =
-            (BTreeMap::<_, Vec<u64>>::new(), BTreeMap::<_, Vec<u64>>::new());
+        let (mut by_address, mut by_account) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
         let (mut seconds, mut refused) = (0, 0);
         for _ in 0..30_000 {
             let mut bytes = [0; 4];
@@ -314,13 +313,14 @@ mod tests {
             if succeeds {
                 throttle.succeeded(&account, address);
                 by_account.remove(&account);
-                by_address.remove(&address);
+                // Of others' failures none is forgotten.
+                by_address.entry(address).or_default().retain(|(other, _)| *other != account);
                 continue;
             }
             throttle.failed(&account, address, at(seconds));
-            let mut count = |failed: &mut Vec<u64>| {
-                failed.retain(|then| then + 1_800 > seconds);
-                failed.push(seconds);
+            let count = |failed: &mut Vec<(String, u64)>| {
+                failed.retain(|(_, then)| then + 1_800 > seconds);
+                failed.push((account.clone(), seconds));
                 assert!(failed.len() <= FAILURES_MAX as usize, "{account} {address:?} {failed:?}");
             };
             count(by_address.entry(address).or_default());

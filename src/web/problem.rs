@@ -44,6 +44,12 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "sign-in", "sign in first: the session is over, or there is none")
     }
 
+    /// The step before was not done, or is too long ago.
+    pub(super) fn pending() -> Self {
+        let detail = "begin anew: the step before is over, or was done elsewhere";
+        Self::new(StatusCode::UNAUTHORIZED, "pending", detail)
+    }
+
     /// There are no keys.
     pub(super) fn locked() -> Self {
         let detail = "the vault is locked: a custodian unlocks it with `sejf vault running unlock`";
@@ -142,6 +148,7 @@ impl From<UsersError> for Problem {
         match error {
             UsersError::Fault(fault) => fault.into(),
             UsersError::Log(fault) => Self::unlogged(&fault),
+            fault @ UsersError::LogShrank { .. } => Self::unlogged(&fault),
             other => Self::fault("reading or changing the users", &other),
         }
     }

@@ -124,7 +124,7 @@ impl Shared {
     /// What was kept, where it still counts: at the same address.
     pub(super) fn pending(&self, shown: &str, from: Network, now: Stamp) -> Result<Pending, Problem> {
         let pending = lock(&self.pending).get(&Kept::of(shown).bytes()).cloned();
-        pending.filter(|one| now < one.until && one.from == from).ok_or_else(Problem::sign_in)
+        pending.filter(|one| now < one.until && one.from == from).ok_or_else(Problem::pending)
     }
 
     pub(super) fn forget_pending(&self, shown: &str) {

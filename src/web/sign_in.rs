@@ -58,7 +58,7 @@ pub(super) async fn factor(shared: Arc<Shared>, call: Call) -> Result<Response, 
     let (now, network, origin) = (call.now, call.network(), call.origin());
     let pending = shared.pending(call.text("pending"), network, now)?;
     if !matches!(pending.step, Step::SignIn) {
-        return Err(Problem::sign_in());
+        return Err(Problem::pending());
     }
     let user = prove(&shared, &call, pending.user, Action::SignIn).await?;
     shared.forget_pending(call.text("pending"));
@@ -100,7 +100,7 @@ pub(super) async fn enrol(shared: Arc<Shared>, call: Call) -> Result<Response, P
 pub(super) async fn confirm(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let (now, network, origin) = (call.now, call.network(), call.origin());
     let pending = shared.pending(call.text("pending"), network, now)?;
-    let Step::Enrol { shown, password, totp } = pending.step else { return Err(Problem::sign_in()) };
+    let Step::Enrol { shown, password, totp } = pending.step else { return Err(Problem::pending()) };
     let (account, user) = (pending.user.to_string(), pending.user);
     begin(&shared, &account, network, &origin, now).await?;
     let Some(step) = totp.check(call.text("code"), now, None) else {
