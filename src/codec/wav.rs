@@ -228,4 +228,19 @@ mod tests {
             assert!(matches!(finish(bytes, Cursor::new(Vec::new())), Err(WavError::Header)));
         }
     }
+
+    #[test]
+    fn lengths_are_put_in_where_there_are_none() {
+        let mut first = header(8_000, 2).to_vec();
+        first.extend([1, 2, 3, 4]);
+        set_lengths(&mut first, 48);
+        assert_eq!(hound::WavReader::new(&first[..]).unwrap().duration(), 1);
+        let whole = first.clone();
+        set_lengths(&mut first, 99);
+        assert_eq!(first, whole, "that has its lengths");
+        let mut long = header(8_000, 2);
+        set_lengths(&mut long, u64::MAX);
+        assert!(is_streaming_header(&long));
+        set_lengths(&mut [], 1);
+    }
 }

@@ -14,6 +14,7 @@ mod openapi;
 mod people;
 mod play;
 mod problem;
+mod recall;
 mod recordings;
 mod shared;
 mod sign_in;
@@ -36,8 +37,10 @@ use tokio::net::TcpListener;
 use crate::base::time::Stamp;
 use crate::shell::clock;
 use crate::shell::entropy::NoRandomness;
+use crate::shell::receipts::ReceiptsError;
 use crate::shell::signals::Stop;
 use crate::shell::vault::config::WebConfig;
+use crate::shell::vault::home::VaultError;
 use crate::shell::vault::intake::serve::TLS;
 use crate::shell::vault::intake::tls::{Authority, TlsError, web_config_of};
 use crate::shell::vault::intake::{Intake, IntakeError};
@@ -76,6 +79,12 @@ pub enum WebError {
     /// Users.
     #[error(transparent)]
     Users(#[from] UsersError),
+    /// Places.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The log, which says who failed to sign in just now.
+    #[error("reading in the vault's log who failed to sign in: {0}")]
+    Log(#[from] ReceiptsError),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),

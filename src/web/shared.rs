@@ -18,12 +18,14 @@ use crate::archive::totp;
 use crate::archive::user::UserName;
 use crate::base::time::Stamp;
 use crate::shell::clock;
-use crate::shell::entropy::{NoRandomness, OsRandom};
+use crate::shell::entropy::OsRandom;
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::intake::Intake;
 use crate::shell::vault::place::Place;
 use crate::shell::vault::users::UserStore;
+use crate::web::WebError;
 use crate::web::problem::Problem;
+use crate::web::recall;
 
 /// What all requests share.
 pub(super) struct Shared {
@@ -84,12 +86,14 @@ pub(super) struct Play {
 }
 
 impl Shared {
-    pub(super) fn new(intake: Intake, names: Vec<String>, cost: Cost) -> Result<Self, NoRandomness> {
+    pub(super) fn new(intake: Intake, names: Vec<String>, cost: Cost) -> Result<Self, WebError> {
+        let places = intake.vault().places_if_there()?;
+        let throttle = recall::failures(intake.vault(), clock::now())?;
         Ok(Self {
-            places: intake.vault().places_if_there().unwrap_or_default(),
+            places,
             intake,
             users: UserStore::default(),
-            throttle: Mutex::default(),
+            throttle: Mutex::new(throttle),
             sessions: Mutex::default(),
             pending: Mutex::default(),
             plays: Mutex::default(),

@@ -24,6 +24,7 @@ use crate::shell::clock;
 use crate::shell::vault::users::Voice;
 use crate::web::call::{Call, ok};
 use crate::web::problem::Problem;
+use crate::web::recall::{CODE, INVITATION, NAME_OR_PASSWORD};
 use crate::web::shared::{Pending, Shared, Step, beside, lock, random};
 
 /// The first factor. Whether the name is nobody's or the password is wrong cannot be told, neither by what is answered
@@ -47,7 +48,7 @@ pub(super) async fn login(shared: Arc<Shared>, call: Call) -> Result<Response, P
             Ok(ok(&json!({ "pending": *shown, "factor": "totp", "until": until })))
         }
         None => {
-            failed(&shared, &account, origin, Action::SignIn, "name or password").await?;
+            failed(&shared, &account, origin, Action::SignIn, NAME_OR_PASSWORD).await?;
             Err(Problem::new(StatusCode::UNAUTHORIZED, "credentials", "name or password is wrong"))
         }
     }
@@ -76,7 +77,7 @@ pub(super) async fn enrol(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let invite = call.text("invite").to_owned();
     let users = beside(&shared, |shared| Ok(shared.users.users(shared.vault())?)).await?;
     let Some(user) = users.invited(&invite, now).cloned() else {
-        failed(&shared, "?", origin, Action::SignIn, "invitation").await?;
+        failed(&shared, "?", origin, Action::SignIn, INVITATION).await?;
         let detail = "the invitation is not valid, or not any more: have another one made";
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "invitation", detail));
     };
@@ -104,7 +105,7 @@ pub(super) async fn confirm(shared: Arc<Shared>, call: Call) -> Result<Response,
     let (account, user) = (pending.user.to_string(), pending.user);
     begin(&shared, &account, network, &origin, now).await?;
     let Some(step) = totp.check(call.text("code"), now, None) else {
-        failed(&shared, &account, origin, Action::SignIn, "code").await?;
+        failed(&shared, &account, origin, Action::SignIn, CODE).await?;
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "code", "the code is not that of the secret"));
     };
     let (codes, recovery) = once::recovery_codes(&mut random()?);
@@ -210,7 +211,7 @@ async fn prove(
         Ok(()) => Ok(user),
         Err(problem) => {
             if problem.kind == "code" {
-                failed(shared, user.as_str(), origin, action, "code").await?;
+                failed(shared, user.as_str(), origin, action, CODE).await?;
             }
             Err(problem)
         }

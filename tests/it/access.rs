@@ -321,6 +321,14 @@ fn sound(site: &Site, rita: &Person, url: &str, trace: &str, plain: &[u8]) {
         assert_eq!(got.header("content-range"), of);
         assert!(got.bytes == plain[part], "{range}");
     }
+    // The log is full, slow or dead: not a byte.
+    let in_the_way = site.world.bench.path("home/log/receipts/checkpoint.new");
+    fs::create_dir(&in_the_way).unwrap();
+    for range in [None, Some("bytes=0-0")] {
+        let got = site.send(Method::GET, url, rita, &Value::Null, range);
+        assert_eq!((got.status, got.problem().as_str()), (503, "unlogged"));
+    }
+    fs::remove_dir(&in_the_way).unwrap();
     let beyond = site.send(Method::GET, url, rita, &Value::Null, Some(&format!("bytes={}-", plain.len())));
     assert_eq!((beyond.status, beyond.problem().as_str()), (416, "range"));
 }

@@ -8,12 +8,14 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Browser, HOST, PASSWORD, World, kind, request, roles, route, told, wait};
-use crate::archive::access::Role;
+use crate::archive::access::{Action, Role};
+use crate::archive::entry::Outcome;
 use crate::archive::reach::Reach;
 use crate::archive::throttle::FAILURES_MAX;
 use crate::archive::totp;
 use crate::shell::clock;
 use crate::web::openapi;
+use crate::web::recall::{self, NAME_OR_PASSWORD};
 use crate::web::table::ROUTES;
 
 fn code(secret: &totp::Secret) -> String {
@@ -172,6 +174,34 @@ fn who_is_nobody_and_who_is_wrong_are_answered_alike_and_five_times() {
 }
 
 #[test]
+fn a_vault_that_starts_again_gives_nobody_more_tries() {
+    wait(async {
+        let world = World::new().await;
+        let secret = world.user("rita", roles(Role::Reviewer, Reach::All));
+        let (_, pending) = first(&world, PASSWORD).await;
+        let (status, _) = second(&world, &pending["pending"], &code(&secret)).await;
+        assert_eq!(status, StatusCode::OK);
+        let vault = world.shared.vault();
+        let elsewhere = std::net::IpAddr::from([198, 51, 100, 1]).into();
+        for _ in 0..FAILURES_MAX {
+            let (actor, origin) = ("user:rita".to_owned(), "198.51.100.1".to_owned());
+            let outcome = Outcome::Failed(NAME_OR_PASSWORD.into());
+            world.shared.log_own(actor, origin, Action::SignIn, outcome).unwrap();
+        }
+        let now = clock::now();
+        let throttle = recall::failures(vault, now).unwrap();
+        assert!(
+            throttle.check("rita", elsewhere, now).is_err()
+                && throttle.check_address(elsewhere, now).is_err()
+        );
+        // Where she has signed in herself she still does.
+        assert_eq!(throttle.check("rita", super::here().ip().into(), now), Ok(()));
+        let later = now.after(crate::archive::throttle::LOCKED);
+        assert_eq!(recall::failures(vault, later).unwrap().check("rita", elsewhere, later), Ok(()));
+    });
+}
+
+#[test]
 fn who_was_given_a_session_has_another_after_the_second_factor() {
     wait(async {
         let world = World::new().await;
@@ -230,10 +260,9 @@ fn where_the_log_cannot_be_written_nothing_is_released() {
         let (status, _) = world.ask("play", &plays, Some(&rita), &reason).await;
         assert_eq!(status, StatusCode::CREATED);
         let (_, pending) = first(&world, PASSWORD).await;
-        let log = world.shared.vault().log.dir().join("receipts");
-        let aside = log.with_file_name("aside");
-        std::fs::rename(&log, &aside).unwrap();
-        std::fs::write(&log, "in the way").unwrap();
+        // It can be read all the same, and so can everything else.
+        let in_the_way = world.shared.vault().log.dir().join("receipts/checkpoint.new");
+        std::fs::create_dir(&in_the_way).unwrap();
         let one = format!("/api/v1/recordings/{}", world.own);
         for (id, path, browser, body) in [
             ("search", "/api/v1/recordings", &rita, Value::Null),
@@ -249,8 +278,7 @@ fn where_the_log_cannot_be_written_nothing_is_released() {
         }
         let (status, answer) = second(&world, &pending["pending"], &code(&secret)).await;
         assert_eq!((status, kind(&answer)), (StatusCode::SERVICE_UNAVAILABLE, "unlogged"));
-        std::fs::remove_file(&log).unwrap();
-        std::fs::rename(&aside, &log).unwrap();
+        std::fs::remove_dir(&in_the_way).unwrap();
         let (status, _) = world.ask("search", "/api/v1/recordings", Some(&rita), &Value::Null).await;
         assert_eq!(status, StatusCode::OK);
     });

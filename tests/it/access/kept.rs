@@ -100,16 +100,18 @@ fn where_the_log_cannot_be_written_nobody_changes() {
     let kept = Kept::new();
     let (vault, store) = (kept.world.vault(), UserStore::default());
     add(&vault, &store, "ewa").unwrap();
-    let log = vault.log.dir().join("receipts");
-    let aside = log.with_file_name("aside");
+    let in_the_way = vault.log.dir().join("receipts/checkpoint.new");
     let before = fs::read(&kept.file).unwrap();
-    fs::rename(&log, &aside).unwrap();
-    fs::write(&log, "in the way").unwrap();
+    fs::create_dir(&in_the_way).unwrap();
     assert!(matches!(add(&vault, &store, "jan"), Err(UsersError::Log(_))));
     assert_eq!(fs::read(&kept.file).unwrap(), before);
-    fs::remove_file(&log).unwrap();
-    fs::rename(&aside, &log).unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
     assert_eq!(names(&vault, &store).unwrap(), ["ewa"]);
+    add(&vault, &store, "jan").unwrap();
+    // A log that was put back is no newer than what it says.
+    let log = vault.log.dir().join("receipts");
+    fs::rename(&log, log.with_file_name("aside")).unwrap();
+    assert!(matches!(add(&vault, &store, "ola"), Err(UsersError::LogShrank { .. })));
 }
 
 #[test]
