@@ -1,13 +1,14 @@
 //! Lockout: five failures, and half an hour of nothing.
 //!
 //! ```text
-//! address locked? ─yes─► wait        (an address locks itself first, whatever names it tries)
-//!      └─no─► known here? ─no─► account locked? ─yes─► wait
-//!                  └─yes, or not locked─► password, code ─failed─► the address counts it, and the account unless it is known here
+//! known here? ─yes─► failures of this account here ─five─► wait
+//!      └─no─► failures of this address, whatever names it tried ─five─► wait
+//!                  └─► failures of this account, wherever it is not known ─five─► wait
 //! ```
 //!
-//! Whoever has many addresses can lock accounts, but not at the addresses that their owners sign in from: an account is
-//! known at an address once it has signed in there.
+//! An account is known at an address once it has signed in there. So an address locks itself before it locks accounts;
+//! whoever has many addresses can lock accounts, but not where their owners sign in from; and those who share an address
+//! do not lock each other out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,6 +21,8 @@ use crate::base::time::Stamp;
 pub struct Throttle {
     addresses: BTreeMap<Network, Failures<String>>,
     accounts: BTreeMap<String, Failures<()>>,
+    /// Of accounts where they are known.
+    own: BTreeMap<(String, Network), Failures<()>>,
     known: BTreeMap<String, BTreeSet<Network>>,
 }
 
@@ -32,8 +35,6 @@ pub struct Network(IpAddr);
 pub struct Wait {
     /// Until when.
     pub until: Stamp,
-    /// Whether it is the address that waits, whatever the account.
-    pub is_address: bool,
 }
 
 /// Failures that follow one another, by what failed.
@@ -79,6 +80,10 @@ impl<K: Ord> Failures<K> {
         if let Some(count) = self.of.get_mut(what) {
             *count = count.saturating_sub(1);
         }
+        self.unlock();
+    }
+
+    fn unlock(&mut self) {
         if self.of.values().sum::<u32>() < FAILURES_MAX {
             self.until = None;
         }
@@ -97,15 +102,13 @@ impl<K: Ord> Failures<K> {
 impl Throttle {
     /// Whether anything may be tried for an account from an address. Names that nobody has are counted like others.
     pub fn check(&self, account: &str, from: Network, now: Stamp) -> Result<(), Wait> {
-        let address = self.addresses.get(&from).and_then(|failures| failures.locked(now));
-        if let Some(until) = address {
-            return Err(Wait { until, is_address: true });
+        let wait = |until: Option<Stamp>| until.map_or(Ok(()), |until| Err(Wait { until }));
+        if self.is_known(account, from) {
+            let own = self.own.get(&(account.to_owned(), from));
+            return wait(own.and_then(|failures| failures.locked(now)));
         }
-        let locked = self.accounts.get(account).and_then(|failures| failures.locked(now));
-        match locked.filter(|_| !self.is_known(account, from)) {
-            Some(until) => Err(Wait { until, is_address: false }),
-            None => Ok(()),
-        }
+        wait(self.addresses.get(&from).and_then(|failures| failures.locked(now)))?;
+        wait(self.accounts.get(account).and_then(|failures| failures.locked(now)))
     }
 
     /// The same where no account is named yet, as with an invitation.
@@ -115,9 +118,13 @@ impl Throttle {
 
     /// Something failed: a password, a code, an invitation. What was not allowed to be tried is no failure.
     pub fn failed(&mut self, account: &str, from: Network, now: Stamp) {
+        if self.is_known(account, from) {
+            let own = self.own.entry((account.to_owned(), from));
+            return own.or_insert_with(|| Failures::new(now)).add((), now);
+        }
         make_room(&mut self.addresses, &from, now);
         self.addresses.entry(from).or_insert_with(|| Failures::new(now)).add(account.to_owned(), now);
-        if !account.is_empty() && !self.is_known(account, from) {
+        if !account.is_empty() {
             make_room(&mut self.accounts, &account.to_owned(), now);
             self.accounts.entry(account.to_owned()).or_insert_with(|| Failures::new(now)).add((), now);
         }
@@ -125,12 +132,16 @@ impl Throttle {
 
     /// What was counted as a failure when it began was none, and proved no more than that: takes it back.
     pub fn passed(&mut self, account: &str, from: Network) {
+        if self.is_known(account, from) {
+            if let Some(failures) = self.own.get_mut(&(account.to_owned(), from)) {
+                failures.take_back(&());
+            }
+            return;
+        }
         if let Some(failures) = self.addresses.get_mut(&from) {
             failures.take_back(account);
         }
-        if !self.is_known(account, from)
-            && let Some(failures) = self.accounts.get_mut(account)
-        {
+        if let Some(failures) = self.accounts.get_mut(account) {
             failures.take_back(&());
         }
     }
@@ -138,18 +149,18 @@ impl Throttle {
     /// Somebody has signed in, with both factors: their own failures are forgotten, not those of others.
     pub fn succeeded(&mut self, account: &str, from: Network) {
         self.accounts.remove(account);
+        self.own.remove(&(account.to_owned(), from));
         if let Some(failures) = self.addresses.get_mut(&from) {
             failures.of.remove(account);
-            if failures.of.is_empty() {
-                self.addresses.remove(&from);
-            } else if failures.of.values().sum::<u32>() < FAILURES_MAX {
-                // It was locked by tries of this account that were right.
-                failures.until = None;
-            }
+            // It may have been locked by tries of this account that were right.
+            failures.unlock();
         }
         let known = self.known.entry(account.to_owned()).or_default();
-        if known.len() >= KNOWN_MAX && !known.contains(&from) {
-            known.pop_first();
+        if known.len() >= KNOWN_MAX
+            && !known.contains(&from)
+            && let Some(other) = known.pop_first()
+        {
+            self.own.remove(&(account.to_owned(), other));
         }
         known.insert(from);
     }
@@ -157,7 +168,9 @@ impl Throttle {
     /// An administrator has given the account a new second factor, or taken it away.
     pub fn forget(&mut self, account: &str) {
         self.accounts.remove(account);
-        self.known.remove(account);
+        for from in self.known.remove(account).unwrap_or_default() {
+            self.own.remove(&(account.to_owned(), from));
+        }
     }
 
     fn is_known(&self, account: &str, from: Network) -> bool {
@@ -208,7 +221,7 @@ mod tests {
             assert_eq!(throttle.check("ewa", from(number), at(0)), Ok(()));
             throttle.failed("ewa", from(number), at(0));
         }
-        let wait = Wait { until: at(1_800), is_address: false };
+        let wait = Wait { until: at(1_800) };
         assert_eq!(throttle.check("ewa", from(9), at(1_799)), Err(wait));
         assert_eq!(throttle.check("jan", from(9), at(1_799)), Ok(()));
         assert_eq!(throttle.check("ewa", from(9), at(1_800)), Ok(()));
@@ -231,7 +244,7 @@ mod tests {
         assert_eq!(tried, FAILURES_MAX);
         let locked = names.iter().filter(|name| throttle.check(name, from(2), at(0)).is_err()).count();
         assert_eq!(locked, 1);
-        assert_eq!(throttle.check_address(from(1), at(1)), Err(Wait { until: at(1_800), is_address: true }));
+        assert_eq!(throttle.check_address(from(1), at(1)), Err(Wait { until: at(1_800) }));
     }
 
     #[test]
@@ -251,10 +264,7 @@ mod tests {
     #[test]
     fn signing_in_forgets_ones_own_failures_alone() {
         let mut throttle = Throttle::default();
-        for _ in 0..2 {
-            throttle.failed("ewa", from(1), at(0));
-            throttle.failed("mine", from(1), at(0));
-        }
+        (0..2).for_each(|_| throttle.failed("ewa", from(1), at(0)));
         throttle.succeeded("mine", from(1));
         // An account of one's own is no way to try on and on.
         for _ in 0..3 {
@@ -263,7 +273,19 @@ mod tests {
             throttle.succeeded("mine", from(1));
         }
         assert!(throttle.check("ewa", from(1), at(0)).is_err());
-        assert!(throttle.check("mine", from(1), at(0)).is_err());
+    }
+
+    #[test]
+    fn those_who_share_an_address_do_not_lock_each_other_out() {
+        let mut throttle = Throttle::default();
+        throttle.succeeded("ewa", from(1));
+        for number in 0..50 {
+            throttle.failed(&format!("user{number}"), from(1), at(0));
+        }
+        assert_eq!(throttle.check("ewa", from(1), at(1)), Ok(()));
+        assert!(throttle.check("jan", from(1), at(1)).is_err(), "nobody has seen him there");
+        throttle.forget("ewa");
+        assert!(throttle.check("ewa", from(1), at(1)).is_err());
     }
 
     #[test]
@@ -294,11 +316,12 @@ mod tests {
     }
 
     /// Whatever comes in whatever order: in any half hour an address gets five tries that fail, an account five from
-    /// where it is not known, and memory has its ceiling.
+    /// where it is not known and five from where it is, and memory has its ceiling.
     #[test]
     fn no_order_of_events_gives_more_tries() {
         let (mut random, mut throttle) = (Seeded::new(&[1; 32], "throttle", 0), Throttle::default());
         let (mut by_address, mut by_account) = (BTreeMap::<_, Vec<_>>::new(), BTreeMap::<_, Vec<_>>::new());
+        let mut own = BTreeMap::<_, Vec<_>>::new();
         let (mut seconds, mut refused) = (0, 0);
         for _ in 0..30_000 {
             let mut bytes = [0; 4];
@@ -313,6 +336,7 @@ mod tests {
             if succeeds {
                 throttle.succeeded(&account, address);
                 by_account.remove(&account);
+                own.remove(&(account.clone(), address));
                 // Of others' failures none is forgotten.
                 by_address.entry(address).or_default().retain(|(other, _)| *other != account);
                 continue;
@@ -323,8 +347,10 @@ mod tests {
                 failed.push((account.clone(), seconds));
                 assert!(failed.len() <= FAILURES_MAX as usize, "{account} {address:?} {failed:?}");
             };
-            count(by_address.entry(address).or_default());
-            if !known {
+            if known {
+                count(own.entry((account.clone(), address)).or_default());
+            } else {
+                count(by_address.entry(address).or_default());
                 count(by_account.entry(account.clone()).or_default());
             }
         }

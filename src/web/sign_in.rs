@@ -38,7 +38,10 @@ pub(super) async fn login(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let known = name.as_ref().and_then(|name| users.get(name)).and_then(|user| user.password()).cloned();
     let is_known = known.is_some();
     let (kept, password) = (known.unwrap_or_else(|| shared.decoy.clone()), call.text("password").to_owned());
-    let fits = hashing(&shared, move || kept.is(&password)).await?;
+    let fits = hashing(&shared, move || kept.is(&password)).await.inspect_err(|_| {
+        // Nothing was tried.
+        lock(&shared.throttle).passed(&account, network);
+    })?;
     match name.filter(|_| is_known && fits) {
         Some(user) => {
             lock(&shared.throttle).passed(&account, network);
@@ -212,6 +215,9 @@ async fn prove(
         Err(problem) => {
             if problem.kind == "code" {
                 failed(shared, user.as_str(), origin, action, CODE).await?;
+            } else {
+                // Nothing was found wrong with the code.
+                lock(&shared.throttle).passed(user.as_str(), network);
             }
             Err(problem)
         }

@@ -173,6 +173,24 @@ fn who_is_nobody_and_who_is_wrong_are_answered_alike_and_five_times() {
     });
 }
 
+/// Each hash takes its memory: so many at once, so many that wait, and nobody is locked out by it.
+#[test]
+fn passwords_are_hashed_so_many_at_once() {
+    wait(async {
+        let world = World::new().await;
+        world.user("rita", roles(Role::Reviewer, Reach::All));
+        let all = world.shared.hashing_or_waiting.available_permits();
+        assert!(world.shared.hashing.available_permits() < all);
+        let held = world.shared.hashing_or_waiting.try_acquire_many(u32::try_from(all).unwrap()).unwrap();
+        for _ in 0..3 * FAILURES_MAX {
+            let (status, answer) = first(&world, PASSWORD).await;
+            assert_eq!((status, kind(&answer)), (StatusCode::TOO_MANY_REQUESTS, "too-many"));
+        }
+        drop(held);
+        assert_eq!(first(&world, PASSWORD).await.0, StatusCode::OK);
+    });
+}
+
 #[test]
 fn a_vault_that_starts_again_gives_nobody_more_tries() {
     wait(async {
