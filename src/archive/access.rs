@@ -372,7 +372,7 @@ fn rule(action: Action) -> Rule {
         Action::ApproveUsers => (&[Admin, Custodian], false, true),
         Action::BreakGlass => (&[Reviewer, Compliance], true, true),
         Action::MakeToken => (&Role::ALL, false, true),
-        // By what proves who one is, not by a role: see `archive::login`.
+        // By what proves who one is, not by a role.
         Action::SignIn | Action::StepUp | Action::SignOut => (&[], false, false),
     };
     let reach = matches!(

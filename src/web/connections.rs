@@ -87,7 +87,7 @@ async fn accept(
             match config(clock::now()) {
                 Ok(config) => made = Some((now, TlsAcceptor::from(Arc::new(config)))),
                 Err(error) => {
-                    tracing::error!("reading certificate and key again: {error}; those of before stay")
+                    tracing::error!("reading certificate and key again: {error}; those of before stay");
                 }
             }
         }

@@ -61,7 +61,7 @@ pub struct Web {
 #[derive(Debug)]
 enum Certificate {
     /// The vault's own authority makes one.
-    Own { authority: Authority, names: Vec<String> },
+    Own { authority: Box<Authority>, names: Vec<String> },
     /// It is given.
     Files { certificate: PathBuf, key: PathBuf },
 }
@@ -121,7 +121,7 @@ impl Web {
             (Some(certificate), Some(key)) => {
                 Certificate::Files { certificate: home.join(certificate), key: home.join(key) }
             }
-            _ => Certificate::Own { authority, names: config.names.clone() },
+            _ => Certificate::Own { authority: Box::new(authority), names: config.names.clone() },
         };
         certificate.config(clock::now())?;
         let shared = Shared::new(intake, names, config.password)?;

@@ -177,4 +177,5 @@ fn invitation(now: Stamp) -> Result<(Shown, Invite), Problem> {
 /// How long an invitation waits.
 const INVITED: Duration = Duration::from_secs(24 * 3_600);
 const ENTRIES: u64 = 100;
-const ENTRIES_MAX: u64 = 1_000;
+/// Of the longest ones, 16 MiB.
+const ENTRIES_MAX: u64 = 250;

@@ -216,7 +216,7 @@ impl Sound {
                     return Ok(Bytes::copy_from_slice(&plain[from.min(to)..to]));
                 }
                 Err(fault) => {
-                    tracing::error!(recording = %self.id, place = copy.name(), "a copy does not open: {fault}")
+                    tracing::error!(recording = %self.id, place = copy.name(), "a copy does not open: {fault}");
                 }
             }
         }

@@ -226,7 +226,7 @@ pub(super) static ROUTES: &[Route] = &[
         about: "Entries of the vault's log.",
         fields: &[
             may("from", Kind::Number, "the first one"),
-            may("count", Kind::Number, "how many, 1,000 at most"),
+            may("count", Kind::Number, "how many: 100, and 250 at most"),
         ],
         run: run!(people::log),
     },

@@ -91,7 +91,7 @@ fn expected(
     proof: Proof,
     has_reason: bool,
 ) -> Option<&'static str> {
-    let Some(roles) = said.roles else { return None };
+    let roles = said.roles?;
     if proof == Proof::Nobody {
         return Some("sign-in");
     }

@@ -103,19 +103,19 @@ impl World {
         let (shown, kept) = once::generate(&mut random);
         let until = clock::now().after(std::time::Duration::from_secs(60));
         let invite = Invite { kept, until };
-        self.change(Change::Add { user: user.clone(), roles, invite, by_custodian: true });
+        self.change(&Change::Add { user: user.clone(), roles, invite, by_custodian: true });
         let totp = totp::Secret::generate(&mut random);
         let password = Password::new(name, PASSWORD, CHEAP, &mut random).unwrap();
         let (shown, totp_kept) = (Kept::of(&shown), totp.clone());
         // Of long ago: the code of now is still to be had.
-        self.change(Change::Enrol { user, shown, password, totp: totp_kept, step: 1, recovery: Vec::new() });
+        self.change(&Change::Enrol { user, shown, password, totp: totp_kept, step: 1, recovery: Vec::new() });
         totp
     }
 
-    fn change(&self, change: Change) {
+    fn change(&self, change: &Change) {
         let user = "setup".parse().unwrap();
         let voice = Voice::Own { user: &user, origin: "local", action: Action::SignIn };
-        self.shared.users.change(self.shared.vault(), voice, &change).unwrap();
+        self.shared.users.change(self.shared.vault(), voice, change).unwrap();
     }
 
     /// A session of theirs, whose second factor was shown so many seconds ago.
