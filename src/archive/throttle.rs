@@ -355,7 +355,7 @@ mod tests {
             }
         }
         assert!(refused > 1_000, "{refused}");
-        for number in 0..3 * ENTRIES_MAX as u32 {
+        for number in 0..ENTRIES_MAX as u32 + 200 {
             throttle.failed(&format!("name{number}"), from(number), at(seconds));
         }
         assert!(throttle.addresses.len() <= ENTRIES_MAX && throttle.accounts.len() <= ENTRIES_MAX);

@@ -93,7 +93,7 @@ impl Site {
         Client::builder().tls_backend_preconfigured(tls).no_proxy().https_only(true).build().unwrap()
     }
 
-    fn send(&self, method: Method, path: &str, who: &Person, body: &Value, range: Option<&str>) -> Answer {
+    fn send(&self, method: &Method, path: &str, who: &Person, body: &Value, range: Option<&str>) -> Answer {
         let client = self.client(&self.world.bench.path("home/tls/authority.pem"));
         let mut request = client.request(method.clone(), format!("{}{path}", self.base));
         if !who.cookie.is_empty() {
@@ -103,7 +103,7 @@ impl Site {
         if let Some(range) = range {
             request = request.header("range", range);
         }
-        if method == Method::POST {
+        if *method == Method::POST {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         self.runtime.block_on(async {
@@ -114,11 +114,11 @@ impl Site {
     }
 
     fn get(&self, path: &str, who: &Person) -> Answer {
-        self.send(Method::GET, path, who, &Value::Null, None)
+        self.send(&Method::GET, path, who, &Value::Null, None)
     }
 
     fn post(&self, path: &str, who: &Person, body: &Value) -> Answer {
-        self.send(Method::POST, path, who, body, None)
+        self.send(&Method::POST, path, who, body, None)
     }
 
     fn user(&self, args: &[&str]) -> Output {
@@ -298,8 +298,11 @@ fn hears(site: &Site, rita: &mut Person, ada: &Person, record: &Record, plain: &
     assert_eq!(released.count(), RANGES.len() + 1, "each part that was released");
 }
 
-/// From, to, of a file of so many bytes: what is sent.
-const RANGES: &[(&str, fn(usize) -> std::ops::Range<usize>)] = &[
+/// What is sent of a file of so many bytes.
+type Part = fn(usize) -> std::ops::Range<usize>;
+
+/// What is asked for, and what is sent.
+const RANGES: &[(&str, Part)] = &[
     ("bytes=0-99", |_| 0..100),
     ("bytes=100-", |size| 100..size),
     ("bytes=-7", |size| size - 7..size),
@@ -315,7 +318,7 @@ fn sound(site: &Site, rita: &Person, url: &str, trace: &str, plain: &[u8]) {
     assert!(whole.bytes == plain, "all of it");
     for (range, part) in RANGES {
         let part = part(plain.len());
-        let got = site.send(Method::GET, url, rita, &Value::Null, Some(range));
+        let got = site.send(&Method::GET, url, rita, &Value::Null, Some(range));
         assert_eq!(got.status, 206, "{range}");
         let of = format!("bytes {}-{}/{}", part.start, part.end - 1, plain.len());
         assert_eq!(got.header("content-range"), of);
@@ -325,11 +328,11 @@ fn sound(site: &Site, rita: &Person, url: &str, trace: &str, plain: &[u8]) {
     let in_the_way = site.world.bench.path("home/log/receipts/checkpoint.new");
     fs::create_dir(&in_the_way).unwrap();
     for range in [None, Some("bytes=0-0")] {
-        let got = site.send(Method::GET, url, rita, &Value::Null, range);
+        let got = site.send(&Method::GET, url, rita, &Value::Null, range);
         assert_eq!((got.status, got.problem().as_str()), (503, "unlogged"));
     }
     fs::remove_dir(&in_the_way).unwrap();
-    let beyond = site.send(Method::GET, url, rita, &Value::Null, Some(&format!("bytes={}-", plain.len())));
+    let beyond = site.send(&Method::GET, url, rita, &Value::Null, Some(&format!("bytes={}-", plain.len())));
     assert_eq!((beyond.status, beyond.problem().as_str()), (416, "range"));
 }
 
