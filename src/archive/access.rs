@@ -102,6 +102,8 @@ pub enum Action {
     StepUp,
     /// End a session.
     SignOut,
+    /// Look after what there is, as a vault does by itself: nothing is released, changed or destroyed by it.
+    Duty,
 }
 
 impl Role {
@@ -352,7 +354,9 @@ fn rule(action: Action) -> Rule {
     use Role::{Admin, Auditor, Compliance, Custodian, Dpo, Operator, Reviewer};
     let (roles, reason, second_factor): (&[Role], bool, bool) = match action {
         Action::Configure => (&[Admin], false, false),
-        Action::TakeIn | Action::Copy | Action::RestoreTest | Action::Rebuild => (&[Operator], false, false),
+        Action::TakeIn | Action::Copy | Action::RestoreTest | Action::Rebuild | Action::Duty => {
+            (&[Operator], false, false)
+        }
         Action::Media => (&[Operator], true, false),
         Action::Unlock | Action::Rewrap | Action::Drill => (&[Custodian], false, true),
         Action::Lock => (&[Custodian, Operator], false, false),

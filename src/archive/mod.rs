@@ -16,6 +16,7 @@ pub mod clock;
 pub mod copies;
 pub mod custody;
 pub mod details;
+pub mod duties;
 pub mod entry;
 pub mod envelope;
 pub mod epoch;

@@ -11,9 +11,10 @@ use crate::cli::scope::{ScopeArgs, block_on, covered, second, time, words};
 use crate::cli::text::{clean, columns, grouped, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::shell::clock;
+use crate::shell::signals::Stop;
 use crate::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, preview};
 use crate::shell::vault::home::Vault;
-use crate::shell::vault::matters::{Matters, Speaker, catch_up, clock_trust, known_scope, look_at_clock};
+use crate::shell::vault::matters::{Matters, MattersError, Speaker, catch_up, clock_trust, known_scope, look_at_clock};
 
 /// Destroys recordings: when their time is over, one custodian has asked, and another has agreed or the cooling-off
 /// time is over. A hold beats everything.
@@ -105,7 +106,9 @@ struct PlanArgs {
 
 /// Destroys what may go now. Takes the keys of as many custodians as unlocking does.
 ///
-/// Exit code: 0 all of it, 1 some objects or files could not be removed, or a hold came in between.
+/// SIGINT and SIGTERM stop it between two steps; the next run finishes what was begun.
+///
+/// Exit code: 0 all of it, 1 some objects or files could not be removed, a hold came in between, or it was stopped.
 #[derive(Debug, clap::Args)]
 struct RunArgs {
     #[command(flatten)]
@@ -274,6 +277,7 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let ring = args.custodians.unlock(&vault)?;
     let actor = vault.actor_of(&ring);
     let places = vault.places_if_there()?;
+    let stop = Stop::on_signals()?;
     let done = block_on(async {
         let catalog = vault.catalog().await?;
         let newest = catch_up(&vault, &catalog).await?.newest;
@@ -285,13 +289,19 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
             actor: &actor,
             now: clock::now(),
             trust: clock_trust(&vault, newest)?,
-            media: &|_| Vec::new(),
-            go_on: &|_| true,
+            go_on: &|_| !stop.asked(),
         };
-        let done = destroyer.run().await?;
+        let done = match destroyer.run().await {
+            Err(MattersError::Stopped) => None,
+            other => Some(other?),
+        };
         catalog.close().await;
         Ok(done)
     })?;
+    let Some(done) = done else {
+        writeln!(std::io::stdout(), "Stopped. What was begun is finished by the next run.")?;
+        return Ok(ExitCode::from(1));
+    };
     let Done { recordings, finished, epochs, again, left, received, spared } = done;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{} recordings and the keys of {epochs} epochs are destroyed.", grouped(recordings))?;
@@ -300,7 +310,7 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     for (count, words) in [
         (finished, "of them had been begun by an earlier run"),
-        (again, "had been destroyed before and came back from an older state: destroyed again"),
+        (again + ring.came_back(), "had been destroyed before and came back from an older state: destroyed again"),
         (left, "have objects left in places that lock them or were not reached; nobody opens them"),
         (received, "have files as they came that could not be removed: the keys of their epochs open those"),
         (spared, "are kept after all: a hold or something else came in between; run it again"),

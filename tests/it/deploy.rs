@@ -8,7 +8,11 @@ use std::process::Command;
 /// The unit for people to install, and all that it leaves open, in `systemd-analyze`'s own measure.
 #[test]
 fn the_unit_leaves_little_open() {
-    let unit = deploy("sejf.service");
+    ["sejf.service", "sejf-vault.service"].into_iter().for_each(leaves_little_open);
+}
+
+fn leaves_little_open(unit: &str) {
+    let unit = deploy(unit);
     let analysed = Command::new("systemd-analyze")
         .args(["security", "--offline=true", "--no-pager"])
         .arg(&unit)
@@ -26,12 +30,12 @@ fn the_unit_leaves_little_open() {
         return;
     };
     let level = line.split_whitespace().find_map(|word| word.parse::<f64>().ok()).expect("a number");
-    assert!(level <= EXPOSURE_MAX, "exposure {level}\n{said}");
+    assert!(level <= EXPOSURE_MAX, "{}: exposure {level}\n{said}", unit.display());
 }
 
 #[test]
 fn the_units_have_no_word_that_systemd_does_not_know() {
-    let units = [deploy("sejf.service"), deploy("sejf-metrics.socket")];
+    let units = [deploy("sejf.service"), deploy("sejf-vault.service"), deploy("sejf-metrics.socket")];
     let Ok(verified) = Command::new("systemd-analyze").arg("verify").args(&units).output() else {
         println!("skipped: no systemd-analyze here");
         return;
@@ -79,6 +83,25 @@ fn the_unit_gives_what_the_recorder_needs() {
     }
     let metrics = fs::read_to_string(deploy("sejf-metrics.socket")).expect("unit");
     assert!(metrics.contains("FileDescriptorName=metrics") && metrics.contains("ListenStream=127.0.0.1:"));
+}
+
+#[test]
+fn the_vault_has_an_account_a_folder_and_no_capability() {
+    let read = |name: &str| fs::read_to_string(deploy(name)).expect("a file");
+    let unit = read("sejf-vault.service");
+    for line in [
+        "Type=notify",
+        "ExecStart=/usr/bin/sejf vault serve /var/lib/sejf-vault --listen [::]:7443",
+        "User=sejf-vault",
+        "StateDirectory=sejf-vault",
+        "CapabilityBoundingSet=",
+        "MemorySwapMax=0",
+        "LimitCORE=0",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "no line `{line}`");
+    }
+    assert!(read("sejf.sysusers").lines().any(|line| line.starts_with("u sejf-vault ")));
+    assert!(read("sejf.tmpfiles").lines().any(|line| line.starts_with("d /var/lib/sejf-vault 0700 sejf-vault")));
 }
 
 /// An alert on a metric that nobody exports never fires.

@@ -18,6 +18,7 @@ use sejf::archive::entry::Entry;
 use sejf::archive::envelope::Group;
 use sejf::archive::epoch::Epoch;
 use sejf::archive::matter::{self, Matter, Said};
+use sejf::archive::media::Medium;
 use sejf::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use sejf::archive::request::What;
 use sejf::archive::scope::Scope;
@@ -33,6 +34,7 @@ use sejf::seal::receipt::{Receipt, ReceiptFile, ReceiptState, SCHEMA};
 use sejf::seal::recipient::Recipients;
 use sejf::seal::stream::seal_whole;
 use sejf::shell::keys::KeyKind;
+use sejf::shell::vault::catalog::media::Move;
 use sejf::shell::vault::catalog::recordings::NewRecord;
 use sejf::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, Step};
 use sejf::shell::vault::home::{NewVault, Vault};
@@ -179,11 +181,13 @@ impl Bench {
 
     fn unlock(&self) -> (Vault, KeyRing) {
         let vault = Vault::open(&self.home()).expect("the vault");
-        let read = |name: &&str| std::fs::read_to_string(self.path(name)).expect("identity");
-        let keys: Vec<_> =
-            PEOPLE[..2].iter().map(|name| Identities::parse(&read(name)).expect("an identity")).collect();
-        let ring = vault.unlock(&keys).expect("unlocked");
+        let ring = vault.unlock(&self.identities()).expect("unlocked");
         (vault, ring)
+    }
+
+    fn identities(&self) -> Vec<Identities> {
+        let read = |name: &&str| std::fs::read_to_string(self.path(name)).expect("identity");
+        PEOPLE[..2].iter().map(|name| Identities::parse(&read(name)).expect("an identity")).collect()
     }
 
     /// `sejf destroy run HOME …`
@@ -258,6 +262,34 @@ impl Bench {
             })
         };
         self.records.iter().filter(opens).map(|record| record.id).collect()
+    }
+
+    /// Has a medium in the register, with some of the recordings.
+    fn register_medium(&self, vault: &Vault, id: &str, range: Range<usize>) {
+        let records = &self.records[range];
+        let at = Stamp::from_unix_nanos(NEW * 1_000_000_000);
+        let medium = Medium {
+            schema: 1,
+            id: id.into(),
+            label: "safe 3".into(),
+            vault: vault.key.to_string(),
+            written: at,
+            recordings: records.iter().map(|record| record.id).collect(),
+        };
+        let written = Move {
+            at,
+            what: "written".into(),
+            who: "local:root".into(),
+            seal: String::new(),
+            place: "bank, box 7".into(),
+            reason: "audit".into(),
+            entry: 1,
+        };
+        block_on(async {
+            let catalog = vault.catalog().await.expect("the catalog");
+            catalog.add_medium(&medium, records, &written).await.expect("registered");
+            catalog.close().await;
+        });
     }
 
     fn ids(&self, range: Range<usize>) -> BTreeSet<RecordingId> {
@@ -338,9 +370,9 @@ fn destroy(
     let speaker = speaker(vault, "ewa");
     block_on(async {
         let catalog = vault.catalog().await.expect("the catalog");
-        let (actor, now, media) = (&speaker.actor, speaker.now, &|_: &[RecordingId]| vec!["M-3".to_owned()]);
+        let (actor, now) = (&speaker.actor, speaker.now);
         let catalog = &catalog;
-        let destroyer = Destroyer { vault, ring, catalog, places, actor, now, trust, media, go_on };
+        let destroyer = Destroyer { vault, ring, catalog, places, actor, now, trust, go_on };
         let done = destroyer.run().await;
         catalog.close().await;
         done
@@ -529,25 +561,41 @@ fn what_comes_back_goes_again(
         assert_eq!(&buried, gone);
         intake.catalog().close().await;
     });
-    let run = bench.sejf(&["destroy", "run"], &["ewa", "jan"]);
-    assert!(said(&run).contains(&format!("{} had been destroyed before", gone.len())), "{}", said(&run));
-    let (vault, ring) = bench.unlock();
-    assert_eq!(&bench.destroyed(&vault), gone);
-    drop((vault, ring));
+    let unlocked = bench.sejf(&["vault", "unlock"], &["ewa", "jan"]);
+    assert!(said(&unlocked).contains(&format!("{} had been destroyed before", gone.len())), "{}", said(&unlocked));
+    assert_eq!(&bench.destroyed(&Vault::open(&bench.home()).expect("the vault")), gone);
 
     // Older keys in all places: worse than any single loss.
     for place in ["vault/keys", "keys-2"] {
         std::fs::remove_dir_all(bench.path(place)).expect("removed");
         copy(&database.join("keys"), &bench.path(place));
     }
-    let (vault, ring) = bench.unlock();
+    let vault = Vault::open(&bench.home()).expect("the vault");
+    let ring = vault.keys.unlock(&bench.identities()).expect("the keys, as files alone");
     let keys = bench.surviving_keys(&vault, &ring);
     assert_eq!(bench.open_in(&bench.path("media"), &keys).len(), 14, "or nothing is shown");
     drop((vault, ring, keys));
-    assert_success(&bench.sejf(&["destroy", "run"], &["ewa", "jan"]));
-    let (vault, ring) = bench.unlock();
-    let keys = bench.surviving_keys(&vault, &ring);
-    assert_eq!(&bench.open_in(&bench.path("media"), &keys), kept);
+    // Unlocking is enough, with a catalog or without one.
+    for is_catalog_there in [true, false] {
+        for place in ["vault/keys", "keys-2"] {
+            std::fs::remove_dir_all(bench.path(place)).expect("removed");
+            copy(&database.join("keys"), &bench.path(place));
+        }
+        let (catalog, aside) = (bench.home().join("catalog.db"), bench.path("catalog-aside.db"));
+        if !is_catalog_there {
+            std::fs::rename(&catalog, &aside).expect("renamed");
+        }
+        let (vault, ring) = bench.unlock();
+        // The epoch of January as one, and those of March.
+        assert_eq!(ring.came_back(), 1 + 4, "with a catalog: {is_catalog_there}");
+        let keys = bench.surviving_keys(&vault, &ring);
+        assert_eq!(&bench.open_in(&bench.path("media"), &keys), kept, "with a catalog: {is_catalog_there}");
+        if !is_catalog_there {
+            std::fs::rename(&aside, &catalog).expect("renamed");
+        }
+        assert_eq!(bench.unlock().1.came_back(), 0);
+    }
+    let (vault, _) = bench.unlock();
     let certified = bench.certificates(&vault).iter().map(|(_, one)| one.recordings().len()).sum::<usize>();
     assert_eq!(certified, gone.len(), "not certified twice");
 }
@@ -569,6 +617,8 @@ fn stopped_at_any_step_it_is_finished_once() {
             ..Scope::default()
         };
         bench.agree(&vault, &whole);
+        bench.register_medium(&vault, "M-3", 0..4);
+        bench.register_medium(&vault, "M-4", 3..5);
         let count = AtomicUsize::new(0);
         let go_on = |_| count.fetch_add(1, Ordering::Relaxed) != stop;
         let done = bench.destroy(&vault, &ring, &go_on);
@@ -589,7 +639,9 @@ fn stopped_at_any_step_it_is_finished_once() {
             certificates.iter().flat_map(|(_, one)| one.recordings()).map(|one| one.id).collect();
         assert_eq!(ids.len(), 3, "certified once, after step {stop}");
         assert_eq!(certificates.len(), 2, "one for the recordings, one for the epoch, after step {stop}");
-        assert!(certificates[0].1.media == ["M-3"] && certificates[0].1.authority.asked_by == "ewa");
+        assert_eq!(certificates[0].1.authority.asked_by, "ewa");
+        let media = "M-3 (safe 3), at bank, box 7: 3 recordings, sealed; nobody can open them";
+        assert!(certificates.iter().all(|(_, one)| one.media == [media]), "{certificates:?}");
         if !was_stopped {
             break;
         }

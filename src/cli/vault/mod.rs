@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod catalog;
+mod duties;
 mod enrol;
 mod init;
 mod keys;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::archive::duties::Standing;
 use crate::cli::text::{clean, grouped, json};
-use crate::cli::vault::HomeArg;
+use crate::cli::vault::{HomeArg, duties};
 use crate::shell::vault::intake::serve::{self, Answer, Ask};
 
 /// Asks a vault that runs: see `sejf vault serve`.
@@ -49,7 +50,9 @@ struct LockArgs {
     home: HomeArg,
 }
 
-/// Says how a vault that runs is.
+/// Says how a vault that runs is, and how what it does by itself stands.
+///
+/// Exit code: 0 all well, 1 a duty is late or has found something (lines with `!` say what).
 #[derive(Debug, clap::Args)]
 struct StatusArgs {
     #[command(flatten)]
@@ -75,10 +78,11 @@ fn lock(args: &LockArgs) -> anyhow::Result<ExitCode> {
 
 fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     let status = ask(&args.home, &Ask::Status {})?.status.context("the vault did not say how it is")?;
+    let is_well = status.duties_fault.is_none() && !status.duties.iter().any(Standing::is_wrong);
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", json(&status)?)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(ExitCode::from(u8::from(!is_well)));
     }
     writeln!(out, "{}", if status.locked { "locked" } else { "unlocked" })?;
     if let Some(address) = status.listening {
@@ -96,7 +100,11 @@ fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     if let Some(fault) = status.fault {
         writeln!(out, "last fault: {}", clean(&fault))?;
     }
-    Ok(ExitCode::SUCCESS)
+    write!(out, "{}", clean(&duties::text(&status.duties)))?;
+    if let Some(fault) = status.duties_fault {
+        writeln!(out, "! {}", clean(&fault))?;
+    }
+    Ok(ExitCode::from(u8::from(!is_well)))
 }
 
 fn ask(home: &HomeArg, ask: &Ask) -> anyhow::Result<Answer> {

@@ -9,6 +9,7 @@ use anyhow::Context;
 
 use crate::cli::vault::{CustodianArgs, HomeArg, wait};
 use crate::shell::logging;
+use crate::shell::notify::Notifier;
 use crate::shell::signals::{self, Stop};
 use crate::shell::vault::intake::Intake;
 use crate::shell::vault::intake::serve::Server;
@@ -16,8 +17,9 @@ use crate::web::Web;
 
 /// Runs the vault: takes in what recorders on this machine write ([[recorder]] with `spool`) and what others send with
 /// `sejf forward`. It starts locked and takes in all the same; `sejf vault running unlock` gives it the keys, which it
-/// keeps in memory. SIGINT and SIGTERM stop it. Where vault.toml has [web], people and programs reach it over HTTPS, and
-/// SIGHUP has it read certificate and key again.
+/// keeps in memory. Meanwhile it does by itself what [duties] in vault.toml says: copies, scrubbing, tests; `sejf vault
+/// status` says when. SIGINT and SIGTERM stop it. Where vault.toml has [web], people and programs reach it over HTTPS,
+/// and SIGHUP has it read certificate and key again.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -33,7 +35,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let _log = logging::start(logging::Format::Text, "info")?;
     let vault = Arc::new(args.home.open()?);
     let ring = args.custodians.unlock_if_any(&vault)?;
-    let stop = Stop::on_signals()?;
+    let (stop, notifier) = (Stop::on_signals()?, Notifier::from_env()?);
     wait(async {
         let intake = Intake::open(vault).await?;
         intake.set_keys(ring);
@@ -51,6 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         if let Some(address) = server.address() {
             writeln!(std::io::stdout(), "listening on {address}").context("saying where it listens")?;
         }
+        notifier.ready("takes recordings in")?;
         server.run(stop).await?;
         anyhow::Ok(())
     })??;

@@ -1,14 +1,16 @@
-//! `sejf vault status`: how the vault's keys are.
+//! `sejf vault status`: how the vault's keys are, and what it does by itself.
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use crate::archive::duties::Standing;
 use crate::cli::text::{clean, json};
-use crate::cli::vault::HomeArg;
+use crate::cli::vault::{HomeArg, duties};
 use crate::shell::clock;
 use crate::shell::vault::drills::DRILL_DAYS;
+use crate::shell::vault::duties::standing;
 
-/// Tells how the vault's keys are. Takes no key.
+/// Tells how the vault's keys are, and what it did by itself and when. Takes no key.
 ///
 /// Exit code: 0 all well, 1 something is to be done (lines with `!` say what).
 #[derive(Debug, clap::Args)]
@@ -27,7 +29,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let epochs = vault.keys.epochs()?;
     let destroyed = epochs.iter().filter(|state| state.recipient.is_none()).count();
     let absent = vault.keys.absent();
-    let is_well = absent.is_empty() && drills.iter().all(|shown| !shown.is_overdue);
+    let standing = standing(&vault, scheme.made);
+    let is_well = absent.is_empty()
+        && drills.iter().all(|shown| !shown.is_overdue)
+        && !standing.iter().any(Standing::is_wrong);
     let mut out = std::io::stdout().lock();
     if args.json {
         let custodians = drills.iter().map(|shown| {
@@ -44,6 +49,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "key_places_absent": absent,
             "epochs": epochs.len() - destroyed,
             "epochs_destroyed": destroyed,
+            "duties": standing,
             "well": is_well,
         });
         writeln!(out, "{}", json(&status)?)?;
@@ -70,6 +76,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 place.display()
             ));
         }
+        text.push_str(&duties::text(&standing));
         text.push_str(&format!("A custodian shows every {DRILL_DAYS} days that their share opens.\n"));
         write!(out, "{}", clean(&text))?;
     }

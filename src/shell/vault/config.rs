@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::archive::class::Class;
+use crate::archive::duties::Policy;
 use crate::archive::epoch::ClassName;
 use crate::archive::password::Cost;
 use crate::archive::reach::Team;
@@ -33,6 +34,9 @@ pub struct Config {
     /// What is served over HTTPS; nothing where it is not said.
     #[serde(default)]
     pub web: Option<WebConfig>,
+    /// What the vault does by itself while it runs, and how often.
+    #[serde(default)]
+    pub duties: Policy,
 }
 
 /// What is served over HTTPS.
@@ -276,6 +280,24 @@ mod tests {
 
     fn parse(places: &str) -> Result<Config, ConfigError> {
         Config::parse(Path::new("vault.toml"), &format!("[vault]\nname = 'v'\n{places}"))
+    }
+
+    /// The sample has every duty with its default, and is a configuration.
+    #[test]
+    fn the_sample_is_read_and_says_the_defaults() {
+        let sample = include_str!("../../../deploy/vault.toml");
+        let config = Config::parse(Path::new("vault.toml"), sample).unwrap();
+        assert_eq!(config.duties, Policy::default());
+        assert_eq!((config.places.len(), config.classes.len(), config.recorders.len()), (2, 1, 1));
+        let duties = sample.split("[duties]").nth(1).and_then(|rest| rest.split("[[place]]").next()).unwrap();
+        for duty in crate::archive::duties::Duty::ALL {
+            let key = format!("\n{} = ", duty.as_str().replace('-', "_"));
+            assert!(duties.contains(&key), "{key}");
+        }
+        for (key, wrong) in [("copies = \"5 minutes\"", "copys = \"5 minutes\""), ("\"1 hour\"", "\"1 hours ago\"")] {
+            let said = Config::parse(Path::new("vault.toml"), &sample.replace(key, wrong)).unwrap_err().to_string();
+            assert!(said.contains("vault.toml") && (said.contains("copys") || said.contains("length")), "{said}");
+        }
     }
 
     #[test]

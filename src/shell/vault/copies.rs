@@ -203,17 +203,27 @@ impl<'a> Copier<'a> {
 
     /// Looks at all that is due, and makes what is missing. `is_over` says when to stop: between two recordings.
     pub async fn run(&self, is_over: &(dyn Fn() -> bool + Sync)) -> Result<Report, CopyFault> {
+        Ok(self.run_from(None, BATCH, is_over).await?.0)
+    }
+
+    /// The same from a place in what is due on, so many recordings at a time: where one that was stopped was to go on,
+    /// so that those which fail again and again hold up nobody. Also where to go on, where this was stopped.
+    pub async fn run_from(
+        &self,
+        mut after: Option<(Stamp, RecordingId)>,
+        batch: u32,
+        is_over: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(Report, Option<(Stamp, RecordingId)>), CopyFault> {
         let mut report = Report::default();
-        let mut after = None;
         loop {
-            let due = self.catalog.copies_due(after, BATCH).await?;
-            let Some(last) = due.last().copied() else { return Ok(report) };
+            let due = self.catalog.copies_due(after, batch).await?;
+            let Some(last) = due.last().copied() else { return Ok((report, None)) };
             let ids: Vec<RecordingId> = due.into_iter().map(|(_, id)| id).collect();
             report.add(self.settle(&ids, is_over).await?);
-            if is_over() {
-                return Ok(report);
-            }
             after = Some(last);
+            if is_over() {
+                return Ok((report, after));
+            }
         }
     }
 

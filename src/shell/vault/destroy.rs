@@ -54,8 +54,6 @@ pub struct Destroyer<'a> {
     pub now: Stamp,
     /// See [`crate::archive::clock`].
     pub trust: ClockTrust,
-    /// Media that are offline and have copies of recordings, in words.
-    pub media: &'a (dyn Fn(&[RecordingId]) -> Vec<String> + Sync),
     /// Asked after each step whether to go on.
     pub go_on: &'a (dyn Fn(Step) -> bool + Sync),
 }
@@ -268,7 +266,7 @@ impl Destroyer<'_> {
         });
         let erased = Erased::Recordings(erased.collect());
         let mut certificate = self.certificate(&grant, &epoch, erased, Authority::of(&request));
-        certificate.media = few((self.media)(&ids));
+        certificate.media = few(self.media_of(&ids).await?);
         certificate.remains = vec![OLD_BLOCKS.replace("EPOCH", &epoch.to_string())];
         self.has_room(&grant, &certificate)?;
         self.erase(&grant, &epoch, &ids)?;
@@ -411,6 +409,8 @@ impl Destroyer<'_> {
         }
         self.step(Step::Erased)?;
         let mut certificate = self.certificate(&grant, epoch, Erased::Epoch, Authority::of(request));
+        let ids = self.catalog.tombstones(epoch).await?;
+        certificate.media = few(self.media_of(&ids).await?);
         certificate.remains = vec![RECORDERS_COPIES.replace("EPOCH", &epoch.to_string())];
         self.vault.log.outcome(&grant, Matter::Destroyed(certificate).outcome())?;
         self.step(Step::Certified)?;
@@ -564,7 +564,7 @@ const PAGE: u32 = 2_000;
 /// Folder of certificates in a vault's home.
 pub const CERTIFICATES: &str = "certificates";
 /// Not said as done a second time: the certificate is of the first.
-const AGAIN: &str = "it had been destroyed and came back from an older state: destroyed again";
+pub(super) const AGAIN: &str = "it had been destroyed and came back from an older state: destroyed again";
 const OLD_BLOCKS: &str = "file systems on flash, and such that copy on write, may keep old blocks of the key places: \
     sealed envelopes, which custodians together could open until the key of EPOCH is destroyed as a whole";
 const RECORDERS_COPIES: &str = "nothing that recorders have sealed in EPOCH opens any more, wherever it is";

@@ -42,7 +42,9 @@ use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::keystore::KeyStore;
 use crate::shell::vault::log::{Denied, VaultLog};
+use crate::shell::vault::matters::MattersError;
 use crate::shell::vault::place::{self, Patience, Place, PlaceError};
+use crate::shell::vault::reapply;
 
 /// A vault that is begun.
 pub struct Vault {
@@ -167,6 +169,9 @@ pub enum VaultError {
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    /// Something may have come back from an older state, and nothing is released before it is destroyed again.
+    #[error("the vault stays locked, until what was destroyed is known to be gone: {0}")]
+    Reapply(#[source] Box<MattersError>),
 }
 
 #[derive(Clone)]
@@ -347,7 +352,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Unlocks with the custodians' keys: the log has who did it first. Makes the keys of the coming months.
+    /// Unlocks with the custodians' keys: the log has who did it first. Makes the keys of the coming months, and
+    /// destroys again what has come back from an older state.
     pub fn unlock(&self, identities: &[Identities]) -> Result<KeyRing, VaultError> {
         let proof = self.keys.prove(identities)?;
         let opened = proof.custodians();
@@ -366,7 +372,12 @@ impl Vault {
             Err(fault) => Outcome::Failed(fault.to_string()),
         };
         self.log.outcome(&grant, outcome)?;
-        let ring = unlocked?;
+        let mut ring = unlocked?;
+        let again = reapply::at_unlock(self, &ring).map_err(|fault| VaultError::Reapply(Box::new(fault)))?;
+        if again > 0 {
+            tracing::warn!("{again} recordings or epochs came back from an older state, and are destroyed again");
+            ring.set_came_back(again);
+        }
         if let Err(fault) = self.drilled(&opened, now) {
             // The log has it, and it is only asked for once more.
             tracing::warn!(%fault, "that custodians have shown their shares is not written down");
@@ -467,7 +478,7 @@ fn config_text(new: &NewVault) -> String {
 }
 
 const CONFIG: &str = "vault.toml";
-const CATALOG: &str = "catalog.db";
+pub(super) const CATALOG: &str = "catalog.db";
 const INCOMING: &str = "incoming";
 const LOG: &str = "log";
 const SIGNER: &str = "signer";

@@ -37,6 +37,7 @@ pub struct KeyRing {
     pub(super) scheme: Scheme,
     opened_by: Vec<CustodianName>,
     opened_at: Stamp,
+    came_back: u64,
     state: Mutex<State>,
 }
 
@@ -76,7 +77,7 @@ impl KeyRing {
         opened_by: Vec<CustodianName>,
         opened_at: Stamp,
     ) -> Self {
-        Self { store, root, scheme, opened_by, opened_at, state: Mutex::default() }
+        Self { store, root, scheme, opened_by, opened_at, came_back: 0, state: Mutex::default() }
     }
 
     /// Custodians whose shares gave it.
@@ -87,6 +88,16 @@ impl KeyRing {
     /// When they did.
     pub fn opened_at(&self) -> Stamp {
         self.opened_at
+    }
+
+    /// How many recordings and epochs had been destroyed, had come back from an older state, and were destroyed again
+    /// by unlocking.
+    pub fn came_back(&self) -> u64 {
+        self.came_back
+    }
+
+    pub(super) fn set_came_back(&mut self, count: u64) {
+        self.came_back = count;
     }
 
     /// The keys as files.

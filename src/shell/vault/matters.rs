@@ -72,6 +72,9 @@ pub enum MattersError {
          `sejf destroy clock`, with the keys of the custodians"
     )]
     Clock(ClockDoubt),
+    /// Nothing waits for the catalog.
+    #[error("starting to wait for the catalog: {0}")]
+    Runtime(std::io::Error),
     /// Both clocks cannot be read.
     #[error("reading since when this machine runs: {0}")]
     Uptime(std::io::Error),

@@ -3,14 +3,15 @@
 //! An object that stays opens for nobody. A file as it came is under the key of its epoch, not under an envelope: while
 //! that key is there, it opens. Both are tried again by each run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::archive::certificate::{CopiesIn, cut};
-use crate::archive::record::Record;
+use crate::archive::record::{Record, RecordingId};
+use crate::shell::vault::catalog::media::MediumRow;
 use crate::shell::vault::destroy::Destroyer;
 use crate::shell::vault::intake::received::received;
 use crate::shell::vault::matters::MattersError;
@@ -83,6 +84,20 @@ impl Destroyer<'_> {
             removed.add_received(&left);
         }
         Ok(removed)
+    }
+
+    /// Media that are offline and have copies of these, in words.
+    pub(super) async fn media_of(&self, ids: &[RecordingId]) -> Result<Vec<String>, MattersError> {
+        let mut media = BTreeMap::new();
+        for (_, medium) in self.catalog.offline_copies(ids).await? {
+            media.entry(medium.id.clone()).or_insert((medium, 0_u64)).1 += 1;
+        }
+        let line = |(medium, count): (MediumRow, u64)| {
+            let where_it_is = if medium.is_out { "out, with" } else { "at" };
+            let MediumRow { id, label, place, .. } = medium;
+            format!("{id} ({label}), {where_it_is} {place}: {count} recordings, sealed; nobody can open them")
+        };
+        Ok(media.into_values().map(line).collect())
     }
 
     /// The longest that [`Destroyer::remove`] can give.

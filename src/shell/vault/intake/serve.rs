@@ -21,12 +21,14 @@ use tokio_rustls::server::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::archive::access::{Action, Request};
+use crate::archive::duties::{Duty, Standing};
 use crate::archive::entry::{Outcome, Resource};
 use crate::seal::identity::Identities;
 use crate::seal::note::VerifyKey;
 use crate::shell::clock;
 use crate::shell::signals::Stop;
 use crate::shell::socket::{self, Fault};
+use crate::shell::vault::duties::{Bell, Worker};
 use crate::shell::vault::intake::connections::{Connection, Open, keep_alive};
 use crate::shell::vault::intake::protocol::{self, Peer, Shared};
 use crate::shell::vault::intake::tls::{Authority, TlsError};
@@ -42,6 +44,7 @@ pub struct Server {
     control: UnixListener,
     status: Arc<Mutex<Status>>,
     came: Arc<Notify>,
+    bell: Arc<Bell>,
     patience: Duration,
 }
 
@@ -64,6 +67,12 @@ pub struct Status {
     pub refused_connections: u64,
     /// What went wrong last.
     pub fault: Option<String>,
+    /// How what the vault does by itself stands.
+    #[serde(default)]
+    pub duties: Vec<Standing>,
+    /// Why none of it is done any more.
+    #[serde(default)]
+    pub duties_fault: Option<String>,
 }
 
 /// What may be asked on the control socket, one JSON a line.
@@ -145,8 +154,8 @@ impl Server {
         let status = Arc::new(Mutex::new(Status { locked: true, listening, ..Status::default() }));
         let worker = intake.another().await?;
         let came = Arc::new(Notify::new());
-        let (intake, patience) = (Arc::new(intake), PATIENCE);
-        Ok(Self { intake, worker, authority, listener, control, status, came, patience })
+        let (intake, bell, patience) = (Arc::new(intake), Arc::new(Bell::default()), PATIENCE);
+        Ok(Self { intake, worker, authority, listener, control, status, came, bell, patience })
     }
 
     /// For tests: gives up connections of which nothing comes for so long.
@@ -163,16 +172,21 @@ impl Server {
 
     /// Runs until it is asked to stop.
     pub async fn run(self, stop: Stop) -> Result<(), ServeError> {
-        let Self { intake, worker, authority, listener, control, status, came, patience } = self;
+        let Self { intake, worker, authority, listener, control: control_socket, status, came, bell, patience } = self;
         let (worker_status, worker_came, worker_stop) = (status.clone(), came.clone(), stop.clone());
-        let thread = std::thread::Builder::new().name("intake".into()).spawn(move || {
-            take_in_until(&worker, &worker_status, &worker_came, &worker_stop);
-        });
-        let thread = thread.map_err(|source| ServeError::Io {
-            doing: "starting",
-            what: "the thread that takes in".into(),
-            source,
+        let worker_bell = bell.clone();
+        let thread = start("intake", move || {
+            take_in_until(&worker, &worker_status, &worker_came, &worker_bell, &worker_stop);
         })?;
+        let (keys_of, copied) = (intake.clone(), came.clone());
+        let duties = Worker {
+            vault: intake.vault.clone(),
+            keys: Box::new(move || keys_of.keys()),
+            bell: bell.clone(),
+            copied: Box::new(move || copied.notify_one()),
+            stop: stop.clone(),
+        };
+        let duties = start("duties", move || duties.work())?;
         let refusals =
             Arc::new(Refusals { intake: intake.clone(), status: status.clone(), last: Mutex::new(None) });
         if let Some(listener) = listener {
@@ -190,14 +204,26 @@ impl Server {
                 let _ = axum::serve(Ready(ready), app).await;
             });
         }
-        tokio::spawn(serve_control(control, intake.clone(), status, came.clone()));
+        let control = Control { intake: intake.clone(), status: status.clone(), came: came.clone(), bell };
+        tokio::spawn(serve_control(control_socket, Arc::new(control)));
         while !stop.asked() && !thread.is_finished() {
+            if duties.is_finished() && lock(&status).duties_fault.is_none() && !stop.asked() {
+                // Taking in goes on all the same.
+                tracing::error!("{DUTIES_ENDED}");
+                lock(&status).duties_fault = Some(DUTIES_ENDED.into());
+            }
             tokio::time::sleep(TICK).await;
         }
         let has_ended = !stop.asked();
+        stop.ask();
         came.notify_one();
         // It ends after the batch that it is at.
         while !thread.is_finished() {
+            tokio::time::sleep(TICK).await;
+        }
+        // What a disk or a store holds up is cut off, which it may be anywhere.
+        let until = clock::monotonic() + DUTIES_PATIENCE;
+        while !duties.is_finished() && clock::monotonic() < until {
             tokio::time::sleep(TICK).await;
         }
         let _ = std::fs::remove_file(intake.vault().home.join(CONTROL));
@@ -216,7 +242,15 @@ fn lock(status: &Mutex<Status>) -> std::sync::MutexGuard<'_, Status> {
     status.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn take_in_until(intake: &Intake, status: &Mutex<Status>, came: &Notify, stop: &Stop) {
+fn start(
+    name: &'static str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<std::thread::JoinHandle<()>, ServeError> {
+    let thread = std::thread::Builder::new().name(name.into()).spawn(body);
+    thread.map_err(|source| ServeError::Io { doing: "starting", what: format!("the {name} thread"), source })
+}
+
+fn take_in_until(intake: &Intake, status: &Mutex<Status>, came: &Notify, bell: &Bell, stop: &Stop) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -232,6 +266,9 @@ fn take_in_until(intake: &Intake, status: &Mutex<Status>, came: &Notify, stop: &
                     tracing::error!("taking in: {fault}");
                 }
                 said.clone_from(&fault);
+            }
+            if report.archived + report.without_files > 0 {
+                bell.ring(Duty::Copies);
             }
             {
                 let mut now = lock(status);
@@ -462,30 +499,29 @@ fn bind_control(path: &Path) -> Result<UnixListener, ServeError> {
     Ok(listener)
 }
 
-async fn serve_control(
-    listener: UnixListener,
+/// What is asked of on the control socket.
+struct Control {
     intake: Arc<Intake>,
     status: Arc<Mutex<Status>>,
     came: Arc<Notify>,
-) {
+    bell: Arc<Bell>,
+}
+
+async fn serve_control(listener: UnixListener, control: Arc<Control>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(TICK).await;
             continue;
         };
-        let (intake, status, came) = (intake.clone(), status.clone(), came.clone());
+        let control = control.clone();
         tokio::spawn(async move {
-            let _ = converse(stream, intake, &status, &came).await;
+            let _ = converse(stream, &control).await;
         });
     }
 }
 
-async fn converse(
-    stream: UnixStream,
-    intake: Arc<Intake>,
-    status: &Mutex<Status>,
-    came: &Notify,
-) -> io::Result<()> {
+async fn converse(stream: UnixStream, control: &Control) -> io::Result<()> {
+    let Control { intake, status, came, bell } = control;
     let (read, mut write) = stream.into_split();
     let mut reader = BufReader::new(read.take(ASK_BYTES_MAX));
     let mut line = Zeroizing::new(Vec::with_capacity(64 * 1024));
@@ -495,9 +531,11 @@ async fn converse(
         Ok(Ask::Status {}) => {
             let mut status = lock(status).clone();
             status.locked = intake.keys().is_none();
+            status.duties = bell.standing();
             Answer { ok: true, status: Some(status), ..Answer::default() }
         }
         Ok(ask) => {
+            let intake = intake.clone();
             let done = tokio::task::spawn_blocking(move || match ask {
                 Ask::Unlock { identities } => unlock(&intake, identities),
                 Ask::Lock {} => forget(&intake),
@@ -510,6 +548,9 @@ async fn converse(
         }
     };
     came.notify_one();
+    if answer.ok && answer.status.is_none() {
+        bell.ring(Duty::Keys);
+    }
     let mut line = serde_json::to_vec(&answer).unwrap_or_default();
     line.push(b'\n');
     timeout(CONTROL_PATIENCE, write.write_all(&line)).await?
@@ -568,3 +609,7 @@ const REFUSALS_APART: Duration = Duration::from_secs(60);
 const CONTROL_PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(120);
 const ASK_BYTES_MAX: u64 = 1 << 20;
+/// How long the end waits for the duties.
+const DUTIES_PATIENCE: Duration = Duration::from_secs(8);
+const DUTIES_ENDED: &str = "the thread of the vault's duties has ended, which it does only by a fault in this program: \
+    start the vault again";
