@@ -14,7 +14,9 @@ use crate::shell::clock;
 use crate::shell::signals::Stop;
 use crate::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, preview};
 use crate::shell::vault::home::Vault;
-use crate::shell::vault::matters::{Matters, MattersError, Speaker, catch_up, clock_trust, known_scope, look_at_clock};
+use crate::shell::vault::matters::{
+    Matters, MattersError, Speaker, catch_up, clock_trust, known_scope, look_at_clock,
+};
 
 /// Destroys recordings: when their time is over, one custodian has asked, and another has agreed or the cooling-off
 /// time is over. A hold beats everything.
@@ -310,7 +312,10 @@ fn carry_out(args: &RunArgs) -> anyhow::Result<ExitCode> {
     }
     for (count, words) in [
         (finished, "of them had been begun by an earlier run"),
-        (again + ring.came_back(), "had been destroyed before and came back from an older state: destroyed again"),
+        (
+            again + ring.came_back(),
+            "had been destroyed before and came back from an older state: destroyed again",
+        ),
         (left, "have objects left in places that lock them or were not reached; nobody opens them"),
         (received, "have files as they came that could not be removed: the keys of their epochs open those"),
         (spared, "are kept after all: a hold or something else came in between; run it again"),

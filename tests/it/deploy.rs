@@ -101,7 +101,9 @@ fn the_vault_has_an_account_a_folder_and_no_capability() {
         assert!(unit.lines().any(|found| found == line), "no line `{line}`");
     }
     assert!(read("sejf.sysusers").lines().any(|line| line.starts_with("u sejf-vault ")));
-    assert!(read("sejf.tmpfiles").lines().any(|line| line.starts_with("d /var/lib/sejf-vault 0700 sejf-vault")));
+    assert!(
+        read("sejf.tmpfiles").lines().any(|line| line.starts_with("d /var/lib/sejf-vault 0700 sejf-vault"))
+    );
 }
 
 /// An alert on a metric that nobody exports never fires.

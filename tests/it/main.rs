@@ -21,6 +21,7 @@ mod codec_oracles;
 mod config;
 mod deploy;
 mod disk_image;
+mod duties;
 mod facts;
 mod faults;
 mod fixture;

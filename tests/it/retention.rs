@@ -562,7 +562,11 @@ fn what_comes_back_goes_again(
         intake.catalog().close().await;
     });
     let unlocked = bench.sejf(&["vault", "unlock"], &["ewa", "jan"]);
-    assert!(said(&unlocked).contains(&format!("{} had been destroyed before", gone.len())), "{}", said(&unlocked));
+    assert!(
+        said(&unlocked).contains(&format!("{} had been destroyed before", gone.len())),
+        "{}",
+        said(&unlocked)
+    );
     assert_eq!(&bench.destroyed(&Vault::open(&bench.home()).expect("the vault")), gone);
 
     // Older keys in all places: worse than any single loss.

@@ -283,7 +283,9 @@ impl Schedule {
         let done = self.done(duty).and_then(|done| done.done);
         let by = match (duty, done) {
             // The first time that every byte is read takes as long as it may.
-            (Duty::Scrub, None) => since.after(self.policy.scrub_period.0).after(grace(self.policy.scrub_period.0)),
+            (Duty::Scrub, None) => {
+                since.after(self.policy.scrub_period.0).after(grace(self.policy.scrub_period.0))
+            }
             (Duty::Scrub, Some(done)) => done.after(every).after(grace(self.policy.scrub_period.0)),
             (_, done) => done.unwrap_or(since).after(every).after(every.max(LATE_MIN)),
         };

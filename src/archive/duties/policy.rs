@@ -86,7 +86,11 @@ impl TryFrom<String> for Every {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        if text.trim() == "off" { Ok(Self::Off) } else { Length::try_from(text).map(|length| Self::After(length.0)) }
+        if text.trim() == "off" {
+            Ok(Self::Off)
+        } else {
+            Length::try_from(text).map(|length| Self::After(length.0))
+        }
     }
 }
 
@@ -99,7 +103,8 @@ impl TryFrom<String> for Length {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let fault = || format!("`{text}` is no length of time: write `5 minutes`, `1 hour` or `30 days`, or `off`");
+        let fault =
+            || format!("`{text}` is no length of time: write `5 minutes`, `1 hour` or `30 days`, or `off`");
         let (number, unit) = text.trim().split_once(' ').ok_or_else(fault)?;
         let number: u32 = number.parse().map_err(|_| fault())?;
         let unit = match unit.trim().trim_end_matches('s') {
@@ -131,7 +136,11 @@ impl TryFrom<u64> for Rate {
     type Error = String;
 
     fn try_from(rate: u64) -> Result<Self, String> {
-        if rate > 0 { Ok(Self(rate)) } else { Err("`scrub_rate` is in MB a second, and 0 reads nothing".into()) }
+        if rate > 0 {
+            Ok(Self(rate))
+        } else {
+            Err("`scrub_rate` is in MB a second, and 0 reads nothing".into())
+        }
     }
 }
 
@@ -154,7 +163,9 @@ impl TryFrom<u32> for Sample {
         if (1..=SAMPLE_MAX).contains(&count) {
             Ok(Self(count))
         } else {
-            Err(format!("`restore_sample` is 1 to {SAMPLE_MAX}: a sample lies on the disk of the vault's home for a while"))
+            Err(format!(
+                "`restore_sample` is 1 to {SAMPLE_MAX}: a sample lies on the disk of the vault's home for a while"
+            ))
         }
     }
 }

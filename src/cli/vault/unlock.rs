@@ -23,7 +23,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     writeln!(out, "Unlocked by {}; locked again now", opened.join(", "))?;
     if ring.came_back() > 0 {
         let count = ring.came_back();
-        writeln!(out, "{count} had been destroyed before and came back from an older state: destroyed again")?;
+        writeln!(
+            out,
+            "{count} had been destroyed before and came back from an older state: destroyed again"
+        )?;
     }
     for place in vault.keys.absent() {
         writeln!(out, "Warning: the key place `{}` is not there: no key can be changed", place.display())?;

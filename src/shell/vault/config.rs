@@ -294,9 +294,15 @@ mod tests {
             let key = format!("\n{} = ", duty.as_str().replace('-', "_"));
             assert!(duties.contains(&key), "{key}");
         }
-        for (key, wrong) in [("copies = \"5 minutes\"", "copys = \"5 minutes\""), ("\"1 hour\"", "\"1 hours ago\"")] {
-            let said = Config::parse(Path::new("vault.toml"), &sample.replace(key, wrong)).unwrap_err().to_string();
-            assert!(said.contains("vault.toml") && (said.contains("copys") || said.contains("length")), "{said}");
+        for (key, wrong) in
+            [("copies = \"5 minutes\"", "copys = \"5 minutes\""), ("\"1 hour\"", "\"1 hours ago\"")]
+        {
+            let said =
+                Config::parse(Path::new("vault.toml"), &sample.replace(key, wrong)).unwrap_err().to_string();
+            assert!(
+                said.contains("vault.toml") && (said.contains("copys") || said.contains("length")),
+                "{said}"
+            );
         }
     }
 

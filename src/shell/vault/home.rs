@@ -375,7 +375,9 @@ impl Vault {
         let mut ring = unlocked?;
         let again = reapply::at_unlock(self, &ring).map_err(|fault| VaultError::Reapply(Box::new(fault)))?;
         if again > 0 {
-            tracing::warn!("{again} recordings or epochs came back from an older state, and are destroyed again");
+            tracing::warn!(
+                "{again} recordings or epochs came back from an older state, and are destroyed again"
+            );
             ring.set_came_back(again);
         }
         if let Err(fault) = self.drilled(&opened, now) {

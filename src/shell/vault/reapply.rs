@@ -57,8 +57,16 @@ async fn by_catalog(vault: &Vault, ring: &KeyRing, actor: &Actor) -> Result<u64,
         }
         let places = vault.places_if_there()?;
         let (now, trust) = (clock::now(), ClockTrust::Trusted);
-        let destroyer =
-            Destroyer { vault, ring, catalog: &catalog, places: &places, actor, now, trust, go_on: &|_| true };
+        let destroyer = Destroyer {
+            vault,
+            ring,
+            catalog: &catalog,
+            places: &places,
+            actor,
+            now,
+            trust,
+            go_on: &|_| true,
+        };
         Ok(buried + destroyer.reapply().await?)
     };
     let done = done.await;
@@ -105,7 +113,8 @@ impl Buried {
     async fn of_catalog(catalog: &Catalog) -> Result<Self, MattersError> {
         let mut buried = Self::default();
         for (epoch, is_whole) in catalog.epochs_with_tombstones().await? {
-            let ids = if is_whole { None } else { Some(catalog.tombstones(&epoch).await?.into_iter().collect()) };
+            let ids =
+                if is_whole { None } else { Some(catalog.tombstones(&epoch).await?.into_iter().collect()) };
             buried.0.insert(epoch, ids);
         }
         Ok(buried)
@@ -146,7 +155,9 @@ impl Buried {
                 Err(KeyFault::Destroyed(_)) => continue,
                 // Nothing of this epoch opens while that is so, and the next unlocking looks again.
                 Err(
-                    fault @ (KeyFault::Damaged { .. } | KeyFault::Open { .. } | KeyFault::WrongRecipient { .. }),
+                    fault @ (KeyFault::Damaged { .. }
+                    | KeyFault::Open { .. }
+                    | KeyFault::WrongRecipient { .. }),
                 ) => {
                     tracing::error!(%epoch, %fault, "whether something destroyed has come back is not known");
                     continue;

@@ -5,7 +5,7 @@
 
 mod copies;
 mod lies;
-mod store;
+pub(crate) mod store;
 
 use std::fs;
 use std::path::Path;

@@ -89,13 +89,13 @@ struct Inner {
 
 /// A store that listens on loopback until it is dropped with the process.
 #[derive(Clone)]
-pub(super) struct Store {
+pub(crate) struct Store {
     inner: Arc<Mutex<Inner>>,
-    pub(super) endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl Store {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let store = Self { inner: Arc::default(), endpoint };

@@ -93,7 +93,8 @@ impl Kept {
 pub fn standing(vault: &Vault, begun: Stamp) -> Vec<Standing> {
     let now = clock::now();
     let mut state = Kept::load(&vault.home).state;
-    let is_running = |duty: &Duty| state.duties.get(duty).is_some_and(|done| done.begun.is_some() && done.ended.is_none());
+    let is_running =
+        |duty: &Duty| state.duties.get(duty).is_some_and(|done| done.begun.is_some() && done.ended.is_none());
     let running: BTreeSet<Duty> = Duty::ALL.into_iter().filter(is_running).collect();
     // Whether it was cut off, the vault says when it runs again.
     for duty in &running {
@@ -112,10 +113,10 @@ pub fn standing(vault: &Vault, begun: Stamp) -> Vec<Standing> {
 pub(super) struct Worker {
     pub(super) vault: Arc<Vault>,
     /// The keys, where the vault has them.
-    pub(super) keys: Box<dyn Fn() -> Option<Arc<KeyRing>> + Send>,
+    pub(super) keys: Box<dyn Fn() -> Option<Arc<KeyRing>> + Send + Sync>,
     pub(super) bell: Arc<Bell>,
     /// Called when copies were made: recorders may free theirs.
-    pub(super) copied: Box<dyn Fn() + Send>,
+    pub(super) copied: Box<dyn Fn() + Send + Sync>,
     pub(super) stop: Stop,
 }
 

@@ -138,14 +138,18 @@ impl<'a> Runner<'a> {
     /// Has recordings looked at again for which something was configured otherwise, or has come.
     async fn look_again(&mut self, copier: &Copier<'_>, catalog: &Catalog) -> Result<(), Fault> {
         let config = &self.vault.config;
-        let classes = config.classes.iter().map(|class| format!("{} {:?} {}", class.name, class.copies, class.worm));
+        let classes =
+            config.classes.iter().map(|class| format!("{} {:?} {}", class.name, class.copies, class.worm));
         let places = config.places.iter().map(|place| format!("{} {}", place.name, place.site));
         let rules = classes.chain(places).collect::<Vec<_>>().join("\n");
-        let mut there: BTreeSet<String> = copier.places.iter().map(|place| format!("place {}", place.name())).collect();
+        let mut there: BTreeSet<String> =
+            copier.places.iter().map(|place| format!("place {}", place.name())).collect();
         // A test that a place has passed, and a medium that was written, are something that was lacking.
         let facts = copier.facts().await?;
         let now = clock::now();
-        there.extend(facts.iter().filter(|place| place.is_worm(now)).map(|place| format!("worm {}", place.name)));
+        there.extend(
+            facts.iter().filter(|place| place.is_worm(now)).map(|place| format!("worm {}", place.name)),
+        );
         let media = catalog.media(None).await?;
         let media = media.iter().filter(|medium| medium.is_whole && !medium.is_out);
         there.extend(media.map(|medium| format!("medium {} at {}", medium.id, medium.place)));
@@ -170,7 +174,8 @@ impl<'a> Runner<'a> {
         };
         let scrubbed = scrub(&copier, before, pace, &seen_over).await?;
         let mending = &scrubbed.mending;
-        let mut wrong: Vec<String> = mending.lost.iter().map(|id| format!("no good copy is known of {id}")).collect();
+        let mut wrong: Vec<String> =
+            mending.lost.iter().map(|id| format!("no good copy is known of {id}")).collect();
         wrong.extend(mending.failures.iter().map(|why| format!("not mended: {why}")));
         wrong.extend(scrubbed.unread.iter().map(|what| format!("not read: {what}")));
         let words = format!(
@@ -241,8 +246,12 @@ impl<'a> Runner<'a> {
 
     fn keys(&self, ring: Option<&KeyRing>) -> Result<Outcome, Fault> {
         let (vault, now) = (self.vault, clock::now());
-        let away: Vec<String> =
-            vault.keys.absent().iter().map(|place| format!("key place `{}` is not there", place.display())).collect();
+        let away: Vec<String> = vault
+            .keys
+            .absent()
+            .iter()
+            .map(|place| format!("key place `{}` is not there", place.display()))
+            .collect();
         if let (Some(ring), true) = (ring, away.is_empty()) {
             ring.make_ahead(&vault.classes(), now)?;
         }
@@ -257,7 +266,11 @@ impl<'a> Runner<'a> {
         } else {
             Outcome::new(Came::Well, format!("recipients are there for {MONTHS_AHEAD} months to come"))
         };
-        self.log(Duty::Keys, &outcome, json!({ "lacking": lacking.iter().map(ToString::to_string).collect::<Vec<_>>() }))?;
+        self.log(
+            Duty::Keys,
+            &outcome,
+            json!({ "lacking": lacking.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+        )?;
         Ok(outcome)
     }
 
@@ -279,9 +292,14 @@ impl<'a> Runner<'a> {
         let preview = preview(self.vault, catalog, clock::now(), trust, &mut |_| {}).await?;
         let kept: u64 = preview.kept.values().sum();
         let (purges, epochs) = (preview.purges.len(), preview.epochs.len());
-        let words = format!("{purges} recordings and {epochs} epochs may be destroyed, {kept} recordings are kept");
+        let words =
+            format!("{purges} recordings and {epochs} epochs may be destroyed, {kept} recordings are kept");
         let outcome = Outcome::new(Came::Well, words);
-        self.log(Duty::DestructionPlan, &outcome, json!({ "recordings": purges, "epochs": epochs, "kept": preview.kept }))?;
+        self.log(
+            Duty::DestructionPlan,
+            &outcome,
+            json!({ "recordings": purges, "epochs": epochs, "kept": preview.kept }),
+        )?;
         Ok(outcome)
     }
 

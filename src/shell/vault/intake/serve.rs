@@ -172,7 +172,17 @@ impl Server {
 
     /// Runs until it is asked to stop.
     pub async fn run(self, stop: Stop) -> Result<(), ServeError> {
-        let Self { intake, worker, authority, listener, control: control_socket, status, came, bell, patience } = self;
+        let Self {
+            intake,
+            worker,
+            authority,
+            listener,
+            control: control_socket,
+            status,
+            came,
+            bell,
+            patience,
+        } = self;
         let (worker_status, worker_came, worker_stop) = (status.clone(), came.clone(), stop.clone());
         let worker_bell = bell.clone();
         let thread = start("intake", move || {
