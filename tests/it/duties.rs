@@ -295,7 +295,8 @@ fn what_takes_keys_waits_until_the_vault_is_unlocked() {
         "{status}"
     );
     let recipients = || sejf(&["vault", "keys", "recipients", text(&home.home())]);
-    let lists = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).contains("calls-new");
+    let lists =
+        |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).contains("\ncalls-new = ");
     assert!(!lists(&recipients()));
 
     let unlock = ["vault", "running", "unlock", text(&home.home()), "-i", text(&home.path("ewa.key"))]

@@ -162,7 +162,7 @@ pub(crate) fn files_of(dir: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.extension().is_some_and(|end| end == "age")).collect()
 }
 
-fn objects(dir: &Path) -> BTreeMap<PathBuf, Digest> {
+pub(crate) fn objects(dir: &Path) -> BTreeMap<PathBuf, Digest> {
     let (mut found, mut dirs) = (BTreeMap::new(), vec![dir.to_path_buf()]);
     while let Some(next) = dirs.pop() {
         // A vault that runs may be replacing files just now.

@@ -326,6 +326,48 @@ fn copies_of_a_place_that_is_away_are_removed_when_it_is_back() {
     }
 }
 
+/// As an operator does it who has second thoughts: between two steps, and the next run goes on.
+#[test]
+fn a_run_that_is_interrupted_stops_between_two_steps_and_the_next_one_goes_on() {
+    const COUNT: usize = 60;
+    let bench = Bench::new(&[(OLD, COUNT as u64)]);
+    let (vault, ring) = bench.unlock();
+    // Each is a batch of its own.
+    for number in 0..COUNT {
+        bench.agree(&vault, &scope(&bench.ids(number..number + 1)));
+    }
+    drop((vault, ring));
+    let (home, keys) = (bench.home(), [bench.path("ewa"), bench.path("jan")]);
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sejf"));
+    command.args(["destroy", "run", text(&home), "-i", text(&keys[0]), "-i", text(&keys[1])]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("the program runs");
+    let pages = || {
+        let is_page = |path: &&std::path::PathBuf| path.extension().is_some_and(|end| end == "html");
+        files(&home.join(CERTIFICATES)).iter().filter(is_page).count()
+    };
+    while pages() == 0 && child.try_wait().expect("a look").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).expect("interrupted");
+    let output = child.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(
+        said(&output).contains("Stopped. What was begun is finished by the next run."),
+        "{}",
+        said(&output)
+    );
+    assert!((1..COUNT).contains(&pages()), "{}", pages());
+    assert_success(&bench.sejf(&["destroy", "run"], &["ewa", "jan"]));
+    let (vault, ring) = bench.unlock();
+    assert_eq!(bench.destroyed(&vault), bench.ids(0..COUNT));
+    let certificates = bench.certificates(&vault);
+    let certified: Vec<_> =
+        certificates.iter().flat_map(|(_, one)| one.recordings()).map(|one| one.id).collect();
+    assert_eq!(certified.len(), COUNT, "each once");
+    assert_eq!(ring.came_back(), 0);
+}
+
 /// A plan changes nothing, and a run does not move what later clocks are held against.
 #[test]
 fn the_clock_is_held_against_its_first_reading() {
