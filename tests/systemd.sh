@@ -1,15 +1,49 @@
 #!/usr/bin/env bash
-# The units under a real systemd: a restart, a kill and a hang of the recorder while calls go on, a reload, and the
-# metrics socket. Boots systemd in namespaces of its own, over a layer in memory above the root file system: nothing
+# The units under a real systemd: a restart, a kill and a hang of the recorder while calls go on, a reload, the metrics
+# socket, and the vault, which does its duties also after a kill. Boots systemd in namespaces of its own, over a layer in memory above the root file system: nothing
 # of this machine's is changed or seen. Needs root, Debian's systemd, iproute2, tcpreplay, and a built sejf.
 #   tests/systemd.sh            with target/release/sejf, else target/debug/sejf, or what SEJF names
 #   WATCHDOG=1 tests/systemd.sh also a recorder that hangs: two minutes more
+#   ONLY=vault tests/systemd.sh the vault alone
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
 # --- What runs beside systemd, in its namespaces.
+vault() {
+  local home=/var/lib/sejf-vault key=/root/custodian one
+  main_of_vault() { systemctl show -p MainPID --value sejf-vault; }
+  asked() { # until the vault that runs says $1
+    for _ in $(seq 100); do
+      sejf vault running status $home >/root/vault 2>&1 && grep -qE "$1" /root/vault && return
+      sleep 0.1
+    done
+    cat /root/vault
+    journalctl -u sejf-vault --no-pager | tail -20
+    fail "the vault does not say '$1'"
+  }
+  sejf keygen -o $key >/root/custodian.pub
+  runuser -u sejf-vault -- sejf vault init $home --custodian "ewa=$(awk '{print $NF}' /root/custodian.pub)" --threshold 1 \
+    >/dev/null || fail "no vault is made"
+  sed -i 's/^name = "calls-5y"/name = "calls"/' $home/vault.toml
+  systemctl start sejf-vault.service || { systemctl status sejf-vault --no-pager -l; runuser -u sejf-vault -- timeout 2 sejf vault serve $home --listen 127.0.0.1:7443; fail "it does not start"; }
+  one=$(main_of_vault)
+  sejf vault running unlock $home -i $key || fail "it is not unlocked"
+  asked '^keys .*recipients are there'
+  asked '^restore-test .*nothing to restore'
+  kill -9 "$one"
+  for _ in $(seq 100); do
+    [ "$(main_of_vault)" != "$one" ] && [ "$(main_of_vault)" != 0 ] && break
+    sleep 0.1
+  done
+  asked '^clock .*nothing speaks against the clock'
+  echo "vault: process $one, then $(main_of_vault), as $(ps -o user= -p "$(main_of_vault)")"
+  systemctl stop sejf-vault
+  [ "$(systemctl show -p Result --value sejf-vault)" = success ] || fail "the vault did not stop well"
+  systemd-analyze security sejf-vault.service --no-pager | tail -1
+}
+
 inside() {
   export PATH=/usr/sbin:/usr/bin:/sbin:/bin
   journal() { journalctl -u sejf --no-pager | tail -20; }
@@ -24,6 +58,11 @@ inside() {
   ip link set sender arp off up
   systemd-sysusers
   systemd-tmpfiles --create sejf.conf
+  vault
+  if [ "${ONLY:-}" = vault ]; then
+    echo "OK"
+    return
+  fi
   sejf keygen -o $key >/root/public
   printf '[recorder]\nallow_single_recipient = true\n[[capture]]\ninterface = "eth1"\n[recipients]\ndefault = ["%s"]\n' \
     "$(awk '{print $NF}' /root/public)" >/etc/sejf/sejf.toml
@@ -141,7 +180,7 @@ boot() {
   chmod 1777 "$root/tmp"
   install -m 0755 "$SEJF" "$root/usr/bin/sejf"
   install -m 0755 tests/systemd.sh "$root/root/systemd.sh"
-  install -m 0644 deploy/sejf.service deploy/sejf-metrics.socket "$root/usr/lib/systemd/system/"
+  install -m 0644 deploy/sejf.service deploy/sejf-vault.service deploy/sejf-metrics.socket "$root/usr/lib/systemd/system/"
   install -D -m 0644 deploy/sejf.sysusers "$root/usr/lib/sysusers.d/sejf.conf"
   install -D -m 0644 deploy/sejf.tmpfiles "$root/usr/lib/tmpfiles.d/sejf.conf"
   # As deploy/README.md says for a systemd before 253.
@@ -149,6 +188,9 @@ boot() {
     mkdir -p "$root/etc/systemd/system/sejf.service.d"
     printf '[Service]\nType=notify\nExecReload=+kill -HUP $MAINPID\n' >"$root/etc/systemd/system/sejf.service.d/old.conf"
   fi
+  # No user namespace is made from within a chroot (unshare(2)).
+  mkdir -p "$root/etc/systemd/system/sejf-vault.service.d"
+  printf '[Service]\nPrivateUsers=no\n' >"$root/etc/systemd/system/sejf-vault.service.d/trial.conf"
   # Nothing of what else is installed here.
   mkdir -p "$root/etc/systemd/system"
   printf '[Unit]\nRequires=basic.target\nAfter=basic.target\n' >"$root/etc/systemd/system/trial.target"
@@ -192,5 +234,5 @@ for _ in $(seq 300); do
   sleep 0.1
 done
 [ -n "$init" ] || { cat "$layers.console"; fail "systemd does not boot here"; }
-nsenter -t "$init" -a -r -w env -i HOME=/root WATCHDOG="${WATCHDOG:-}" bash /root/systemd.sh --inside ||
+nsenter -t "$init" -a -r -w env -i HOME=/root WATCHDOG="${WATCHDOG:-}" ONLY="${ONLY:-}" bash /root/systemd.sh --inside ||
   { tail -20 "$layers.console"; exit 1; }

@@ -269,7 +269,7 @@ impl<'a> Runner<'a> {
         self.log(
             Duty::Keys,
             &outcome,
-            json!({ "lacking": lacking.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+            &json!({ "lacking": lacking.iter().map(ToString::to_string).collect::<Vec<_>>() }),
         )?;
         Ok(outcome)
     }
@@ -282,7 +282,7 @@ impl<'a> Runner<'a> {
                 Outcome::new(Came::Found, format!("{doubt}: put it right; nothing is destroyed before"))
             }
         };
-        self.log(Duty::Clock, &outcome, json!({}))?;
+        self.log(Duty::Clock, &outcome, &json!({}))?;
         Ok(outcome)
     }
 
@@ -298,7 +298,7 @@ impl<'a> Runner<'a> {
         self.log(
             Duty::DestructionPlan,
             &outcome,
-            json!({ "recordings": purges, "epochs": epochs, "kept": preview.kept }),
+            &json!({ "recordings": purges, "epochs": epochs, "kept": preview.kept }),
         )?;
         Ok(outcome)
     }
@@ -319,12 +319,12 @@ impl<'a> Runner<'a> {
             })
             .collect();
         let outcome = Outcome::of(&due, format!("{} media, none of them due", media.len()));
-        self.log(Duty::Media, &outcome, json!({ "media": media.len(), "due": due.len() }))?;
+        self.log(Duty::Media, &outcome, &json!({ "media": media.len(), "due": due.len() }))?;
         Ok(outcome)
     }
 
     /// One entry for a look that changes nothing.
-    fn log(&self, duty: Duty, outcome: &Outcome, details: serde_json::Value) -> Result<(), Fault> {
+    fn log(&self, duty: Duty, outcome: &Outcome, details: &serde_json::Value) -> Result<(), Fault> {
         let (actor, action, resource) = (Actor::vault(), Action::Duty, Resource::Vault);
         let request = Request { actor: &actor, action, resource, reason: None, now: clock::now() };
         let decision = self.vault.log.decide_now(&request)?;
