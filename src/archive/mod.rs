@@ -37,6 +37,7 @@ pub mod search;
 pub mod session;
 pub mod slip;
 pub mod sums;
+pub mod tarball;
 pub mod throttle;
 pub mod totp;
 pub mod user;

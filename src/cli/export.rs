@@ -12,12 +12,13 @@ use crate::cli::open;
 use crate::cli::text::{clean, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::shell::keys;
-use crate::shell::vault::export::{Exporter, Handing, Order};
+use crate::shell::vault::export::{Exporter, Handing, Order, To};
 
-/// Gives recordings of the archive away: a folder with the sound, who called whom, the recorder's receipt and its
-/// proof, and a page for people, all of it signed. `sejf verify --bundle` checks it anywhere.
+/// Gives recordings of the archive away: a folder or one file with the sound, who called whom, the recorder's receipt
+/// and what ties the sound to it, and a page for people, all of it signed. `sejf verify --bundle` checks it anywhere.
 ///
-/// What is decrypted is written to that folder alone. Exit code: 0 made, 2 not made.
+/// What is decrypted is written there alone. Given in the open, the keys of these files are disclosed with them: of no
+/// other. Exit code: 0 made, 2 not made.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -26,8 +27,11 @@ pub(super) struct Args {
     #[arg(value_name = "ID", required = true)]
     ids: Vec<RecordingId>,
     /// Folder to make; must not exist.
-    #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "tar")]
+    to: Option<PathBuf>,
+    /// One file to make instead, a tar archive; must not exist.
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    tar: Option<PathBuf>,
     /// Who it is for: a court and its file number, a customer.
     #[arg(long = "for", value_name = "WHO")]
     receiver: String,
@@ -70,6 +74,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .context("starting what waits for the catalog")?;
     let catalog = runtime.block_on(vault.catalog())?;
     let actor = vault.actor_of(&ring);
+    let to = match (&args.tar, &args.to) {
+        (Some(file), _) => To::Tar(file),
+        (None, Some(dir)) => To::Folder(dir),
+        (None, None) => unreachable!("clap asks for one of them"),
+    };
     let exporter = Exporter {
         vault: &vault,
         ring: &ring,
@@ -79,7 +88,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let made = exporter.export(&Order {
         ids: &args.ids,
-        to: &args.to,
+        to,
         receiver: &args.receiver,
         reason,
         actor: &actor,
@@ -89,7 +98,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         },
         handing: match &recipients {
             Some(recipients) => Handing::Sealed(recipients),
-            None => Handing::Plain(&|plain, file| open::write_plain(plain, file)),
+            None => Handing::Plain(&open::write_playable),
         },
     });
     runtime.block_on(catalog.close());
@@ -98,7 +107,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.json {
         writeln!(out, "{}", json(&bundle)?)?;
     } else {
-        let (count, to) = (bundle.recordings.len(), args.to.display());
+        let (count, to) = (bundle.recordings.len(), to.path().display());
         writeln!(out, "{}", clean(&format!("bundle {} with {count} recordings in `{to}`", bundle.id)))?;
         writeln!(out, "tell the receiver the archive's key by another way: {}", bundle.vault)?;
     }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use sejf::archive::report::Language;
 use sejf::seal::identity::Identities;
-use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order};
+use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order, To};
 use sejf::shell::vault::home::Vault;
 use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
 
@@ -25,7 +25,11 @@ fn export(made: &MadeVault, to: &Path, more: &[&str]) -> Output {
 }
 
 fn check(dir: &Path, made: &MadeVault) -> BundleReport {
-    let asked = BundleAsked { vault: Some(&made.vault_key), recorder: Some(&made.recorder) };
+    let asked = BundleAsked {
+        vault: Some(&made.vault_key),
+        recorder: Some(&made.recorder),
+        ..BundleAsked::default()
+    };
     bundle(dir, &asked).unwrap()
 }
 
@@ -136,9 +140,11 @@ fn who_signs_it_anew_is_no_archive_that_is_known() {
     let (made, other) = (MadeVault::new(), MadeVault::new());
     let to = made.bench.path("bundle");
     assert_success(&export(&made, &to, &[]));
-    let report = bundle(&to, &BundleAsked { vault: Some(&other.vault_key), recorder: None }).unwrap();
+    let report =
+        bundle(&to, &BundleAsked { vault: Some(&other.vault_key), ..BundleAsked::default() }).unwrap();
     assert!(report.faults.iter().any(|fault| fault.file() == "SHA256SUMS.sig"), "{:?}", report.faults);
-    let report = bundle(&to, &BundleAsked { vault: None, recorder: Some(&other.recorder) }).unwrap();
+    let report =
+        bundle(&to, &BundleAsked { recorder: Some(&other.recorder), ..BundleAsked::default() }).unwrap();
     assert!(!report.pinned && report.proved == 0 && report.faults.len() == 2, "{:?}", report.faults);
     let report = bundle(&to, &BundleAsked::default()).unwrap();
     assert!(report.faults.is_empty() && report.summary().contains("what the bundle says of itself"));
@@ -265,13 +271,13 @@ fn nothing_is_given_away_that_the_log_does_not_have() {
     let catalog = runtime.block_on(vault.catalog()).unwrap();
     let (actor, places) = (vault.actor_of(&ring), vault.places().unwrap());
     let exporter = Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime };
-    let damage = |plain: &mut dyn std::io::Read, mut file: std::fs::File| {
+    let damage = |plain: &mut dyn std::io::Read, _, to: &mut dyn std::io::Write| {
         std::fs::write(made.home.join("log/receipts/recorder.pub"), "somebody else's\n")?;
-        std::io::copy(plain, &mut file).map(drop)
+        std::io::copy(plain, to).map(drop)
     };
     let order = Order {
         ids: &made.ids,
-        to: &to,
+        to: To::Folder(&to),
         receiver: "x",
         reason: vault.reason("audit", "").unwrap(),
         actor: &actor,

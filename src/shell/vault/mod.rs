@@ -34,5 +34,6 @@ pub mod scrub;
 mod turns;
 pub mod unlocking;
 pub mod users;
+pub mod wrapping;
 
 pub use crate::shell::vault::mirror::Repair;
