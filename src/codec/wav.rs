@@ -62,6 +62,13 @@ pub fn set_lengths(first: &mut [u8], bytes: u64) {
     }
 }
 
+/// Reads a streaming file to its end. Returns rate, channels, and samples a channel.
+pub fn measure(mut from: impl Read) -> Result<(u32, u16, u64), WavError> {
+    let spec = read_header(&mut from)?;
+    let frames = samples(from, spec, &mut |_| Ok(()))?;
+    Ok((spec.sample_rate, spec.channels, frames))
+}
+
 /// The header with exact lengths for one that [`header`] made, with so many bytes behind it, and how many of those are
 /// whole frames. `None` where `first` is no such header, or there are more bytes than a WAV can say.
 pub fn exact_header(first: &[u8], bytes: u64) -> Option<([u8; HEADER_BYTES], u64)> {

@@ -26,6 +26,7 @@ pub mod packets;
 pub mod parts;
 pub mod pause;
 pub mod playable;
+pub mod playback;
 pub mod policy;
 pub mod pressure;
 pub mod recorder;
