@@ -181,7 +181,7 @@ pub fn reseal(
     }
     let is_kept = origin::open(&header, &file_key)?.is_some();
     let mut stanzas = recipients.wrap(&file_key, random)?;
-    stanzas.extend(origin::kept(&header).cloned());
+    stanzas.extend(origin::kept(&header));
     Ok((header::write(&stanzas, &file_key), is_kept))
 }
 

@@ -95,7 +95,7 @@ impl Envelope {
         };
         // What the recorder signed is the hash of the first header and the payload: it must not be forgotten.
         let origin = match header.stanzas.iter().any(|stanza| stanza.tag == TAG) {
-            true => origin::kept(&header).cloned(),
+            true => origin::kept(&header),
             false => origin::stanza(&header, &file_key),
         };
         let stanzas: Vec<Stanza> = std::iter::once(stanza).chain(origin).collect();

@@ -19,6 +19,7 @@ pub mod details;
 pub mod entry;
 pub mod envelope;
 pub mod epoch;
+pub mod export_request;
 pub mod hold;
 pub mod intake;
 pub mod matter;

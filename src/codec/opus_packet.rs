@@ -178,7 +178,7 @@ impl<'a> Frames<'a> {
 pub fn two_streams(packet: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let (&toc, mut rest) = packet.split_first()?;
     let mut first = vec![toc];
-    let mut read = |rest: &mut &[u8]| {
+    let read = |rest: &mut &[u8]| {
         let (length, used) = read_length(rest)?;
         *rest = rest.get(used..)?;
         Some(length)

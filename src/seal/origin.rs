@@ -38,8 +38,9 @@ pub fn stanza(header: &Header, file_key: &FileKey) -> Option<Stanza> {
 }
 
 /// The stanza of a header that keeps another, where it has one: to be taken over.
-pub fn kept(header: &Header) -> Option<&Stanza> {
-    header.stanzas.iter().find(|stanza| stanza.tag == TAG)
+pub fn kept(header: &Header) -> Option<Stanza> {
+    let Stanza { tag, args, body } = header.stanzas.iter().find(|stanza| stanza.tag == TAG)?;
+    Some(Stanza { tag: tag.clone(), args: args.clone(), body: body.clone() })
 }
 
 /// The header that a file was made with, as it stood there; nothing where it is not kept.
@@ -47,7 +48,7 @@ pub fn open(header: &Header, file_key: &FileKey) -> Result<Option<Vec<u8>>, Orig
     let Some(stanza) = kept(header) else { return Ok(None) };
     let [mark] = &stanza.args[..] else { return Err(OriginError) };
     let mark: [u8; MARK_BYTES] = header::decode_exact(mark.as_bytes()).ok_or(OriginError)?;
-    let mut body = stanza.body.clone();
+    let mut body = stanza.body;
     let nonce = aead::Nonce::assume_unique_for_key([0; 12]);
     let opened = keys::cipher(&key(file_key, &mark)).open_in_place(nonce, aead::Aad::empty(), &mut body);
     let original = opened.map_err(|_| OriginError)?.to_vec();
@@ -93,34 +94,34 @@ mod tests {
     #[test]
     fn the_first_header_comes_back_with_the_file_key_alone() {
         let first = made(32);
-        let kept_in = stanza(&first, &key(1)).unwrap();
-        let header = later(&[kept_in.clone()]);
+        let kept_in = || stanza(&first, &key(1)).unwrap();
+        let header = later(&[kept_in()]);
         assert_eq!(open(&header, &key(1)), Ok(Some(first.to_bytes())));
         assert_eq!(open(&header, &key(2)), Err(OriginError));
         assert_eq!(open(&first, &key(1)), Ok(None));
         // The same whenever it is made again, and nothing of it in the open.
-        assert_eq!(stanza(&first, &key(1)).unwrap(), kept_in);
+        assert_eq!(kept(&header).unwrap(), kept_in());
         let text = header.to_bytes();
         assert!(!text.windows(5).any(|window| window == b"share"));
     }
 
     #[test]
     fn another_header_is_not_taken_for_the_first() {
-        let good = stanza(&made(32), &key(1)).unwrap();
-        let mut others = vec![
-            Stanza { args: Vec::new(), ..good.clone() },
-            Stanza { args: vec!["AAAA".into()], ..good.clone() },
-            Stanza { args: stanza(&made(33), &key(1)).unwrap().args, ..good.clone() },
-            Stanza { body: Vec::new(), ..good.clone() },
-            // A header whose MAC is another file's.
-            stanza(&Header::read(&mut &header::write(&[good.clone()], &key(2))[..]).unwrap(), &key(1))
-                .unwrap(),
-        ];
-        let mut flipped = good.clone();
+        let good = || stanza(&made(32), &key(1)).unwrap();
+        let mut flipped = good();
         flipped.body[3] ^= 1;
-        others.push(flipped);
+        let others = [
+            Stanza { args: Vec::new(), ..good() },
+            Stanza { args: vec!["AAAA".into()], ..good() },
+            Stanza { args: stanza(&made(33), &key(1)).unwrap().args, ..good() },
+            Stanza { body: Vec::new(), ..good() },
+            // A header whose MAC is another file's.
+            stanza(&Header::read(&mut &header::write(&[good()], &key(2))[..]).unwrap(), &key(1)).unwrap(),
+            flipped,
+        ];
         for other in others {
-            assert_eq!(open(&later(&[other.clone()]), &key(1)), Err(OriginError), "{other:?}");
+            let header = later(&[other]);
+            assert_eq!(open(&header, &key(1)), Err(OriginError), "{header:?}");
         }
         assert!(stanza(&made(ORIGIN_BYTES_MAX), &key(1)).is_none());
     }

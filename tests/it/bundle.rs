@@ -283,6 +283,7 @@ fn nothing_is_given_away_that_the_log_does_not_have() {
         actor: &actor,
         language: Language::English,
         handing: Handing::Plain(&damage),
+        approved: None,
     };
     let refused = exporter.export(&order).unwrap_err();
     assert!(matches!(refused, ExportError::Log(_)), "{refused}");

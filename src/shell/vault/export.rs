@@ -10,11 +10,12 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
-use crate::archive::access::{Action, Actor, Grant, Reason, Request};
+use crate::archive::access::{Action, Actor, Grant, Reason, Refusal, Request};
 use crate::archive::bundle::{
     self, Bundle, BundledFile, BundledRecording, Disclosure, Form, Origin, ResealError,
 };
-use crate::archive::entry::{Outcome, Resource};
+use crate::archive::entry::{self, Entry, Outcome, Resource};
+use crate::archive::export_request::{Approved, REQUEST_WORD};
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::report::{self, Language, Told};
 use crate::archive::sums::Statement;
@@ -32,6 +33,7 @@ use crate::shell::entropy::{NoRandomness, OsRandom};
 use crate::shell::receipts::{DIR_NAME, ReceiptsError};
 use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
+use crate::shell::vault::export_requests;
 use crate::shell::vault::home::{Vault, VaultError};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
@@ -72,6 +74,8 @@ pub struct Order<'a> {
     pub language: Language,
     /// How it is given.
     pub handing: Handing<'a>,
+    /// A second person's word, which it takes beyond what one may give away alone.
+    pub approved: Option<&'a Approved>,
 }
 
 /// What a bundle is made into.
@@ -98,6 +102,15 @@ pub enum Handing<'a> {
     Plain(&'a PlainWriter<'a>),
     /// Under the receiver's key.
     Sealed(&'a Recipients),
+}
+
+impl Handing<'_> {
+    fn form(&self) -> Form {
+        match self {
+            Self::Plain(_) => Form::Plain,
+            Self::Sealed(_) => Form::Sealed,
+        }
+    }
 }
 
 /// Writes so many plain bytes.
@@ -128,6 +141,14 @@ pub enum ExportError {
     /// The log.
     #[error(transparent)]
     Log(#[from] ReceiptsError),
+    /// The second person has agreed to something else.
+    #[error(
+        "request {number} is of other recordings, for another receiver, or under other keys: ask for this one"
+    )]
+    Uncovered {
+        /// The request.
+        number: u64,
+    },
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -208,6 +229,7 @@ impl Exporter<'_> {
         let (action, resource, now) = (Action::Export, Resource::of(order.ids), clock::now());
         let reason = Some(order.reason.clone());
         let log = &self.vault.log;
+        self.is_anothers_word_there(order, &resource, now)?;
         let grant = log.ask(&Request { actor: order.actor, action, resource, reason, now })?;
         let begun = match order.to {
             To::Folder(dir) => Wrapping::folder(dir),
@@ -222,8 +244,11 @@ impl Exporter<'_> {
         };
         match self.fill(order, &grant, now, &records, &mut parcel) {
             Ok((bundle, list)) => {
-                let done =
+                let mut done =
                     serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
+                if let Some(approved) = order.approved {
+                    done[REQUEST_WORD] = approved.request().number.into();
+                }
                 if let Err(fault) = log.outcome(&grant, Outcome::Done(done)) {
                     // Nothing is given away that the log does not say was.
                     parcel.abandon()?;
@@ -238,6 +263,39 @@ impl Exporter<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether one may give so much away alone, or a second person has agreed to just this. The log has it where not.
+    fn is_anothers_word_there(
+        &self,
+        order: &Order<'_>,
+        resource: &Resource,
+        now: Stamp,
+    ) -> Result<(), ExportError> {
+        if let Some(approved) = order.approved {
+            let number = approved.request().number;
+            return match approved.covers(order.ids, order.receiver, order.handing.form()) {
+                true => Ok(()),
+                false => Err(ExportError::Uncovered { number }),
+            };
+        }
+        let (log, max) = (&self.vault.log, self.vault.config.vault.export_alone_max);
+        let given = export_requests::given_alone(log, &order.actor.name, now)?;
+        if given.saturating_add(order.ids.len() as u64) <= max {
+            return Ok(());
+        }
+        let refusal = Refusal::SecondPerson { max };
+        log.write(&[Entry {
+            schema: entry::SCHEMA,
+            at: now,
+            actor: order.actor.name.clone(),
+            origin: order.actor.origin.clone(),
+            action: Action::Export,
+            resource: resource.clone(),
+            reason: Some(order.reason.clone()),
+            outcome: Outcome::Refused(refusal.clone()),
+        }])?;
+        Err(Denied::Refused(refusal).into())
     }
 
     /// Oldest first.
@@ -280,10 +338,7 @@ impl Exporter<'_> {
             receiver: order.receiver.into(),
             reason: order.reason.clone(),
             entry: grant.entry(),
-            form: match order.handing {
-                Handing::Plain(_) => Form::Plain,
-                Handing::Sealed(_) => Form::Sealed,
-            },
+            form: order.handing.form(),
             recordings: Vec::with_capacity(records.len()),
         };
         let (mut told, mut logs) = (Vec::with_capacity(records.len()), RecorderLogs::default());

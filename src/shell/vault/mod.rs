@@ -8,6 +8,7 @@ pub mod copies;
 pub mod destroy;
 pub mod drills;
 pub mod export;
+pub mod export_requests;
 pub mod forward;
 pub mod home;
 pub mod hsm;

@@ -137,8 +137,9 @@ impl TarFile {
     ) -> io::Result<Sum> {
         let odd = |error: tarball::TarError| io::Error::new(io::ErrorKind::InvalidInput, error);
         tarball::head(path, 0, self.made_s).map_err(odd)?;
-        self.file.seek(SeekFrom::Start(self.at))?;
-        let buffered = BufWriter::with_capacity(BUFFER_BYTES, &mut self.file);
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(self.at))?;
+        let buffered = BufWriter::with_capacity(BUFFER_BYTES, file);
         let mut to = Counted { to: buffered, bytes: 0, hash: digest::Context::new(&digest::SHA256) };
         to.to.write_all(&[0; BLOCK])?;
         write(&mut to)?;
@@ -146,10 +147,9 @@ impl TarFile {
         let pad = tarball::padding(bytes);
         to.write_all(&[0; BLOCK][..pad])?;
         to.flush()?;
-        drop(to);
         let head = tarball::head(path, bytes, self.made_s).map_err(odd)?;
-        self.file.seek(SeekFrom::Start(self.at))?;
-        self.file.write_all(&head)?;
+        file.seek(SeekFrom::Start(self.at))?;
+        file.write_all(&head)?;
         self.at += BLOCK as u64 + bytes + pad as u64;
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(hash.finish().as_ref());

@@ -508,7 +508,8 @@ impl Check<'_> {
         if self.bad.contains(&file.path) {
             return;
         }
-        if let Err(error) = self.source.file(&file.path) {
+        let opened = self.source.file(&file.path).map(drop);
+        if let Err(error) = opened {
             return self.tell(match error.kind() {
                 // Not a path of a bundle.
                 io::ErrorKind::InvalidInput => BundleFault::Missing { file: file.path.clone() },
