@@ -13,7 +13,7 @@ use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
 use crate::support::{Bench, assert_success, sejf, text};
 use crate::vault_made::MadeVault;
 
-fn export(made: &MadeVault, to: &Path, more: &[&str]) -> Output {
+pub(crate) fn export(made: &MadeVault, to: &Path, more: &[&str]) -> Output {
     let (home, key) = (made.home.clone(), made.bench.key());
     let ids: Vec<String> = made.ids.iter().map(ToString::to_string).collect();
     let mut args = vec!["export", text(&home)];
@@ -24,7 +24,7 @@ fn export(made: &MadeVault, to: &Path, more: &[&str]) -> Output {
     sejf(&args)
 }
 
-fn check(dir: &Path, made: &MadeVault) -> BundleReport {
+pub(crate) fn check(dir: &Path, made: &MadeVault) -> BundleReport {
     let asked = BundleAsked {
         vault: Some(&made.vault_key),
         recorder: Some(&made.recorder),
@@ -33,7 +33,7 @@ fn check(dir: &Path, made: &MadeVault) -> BundleReport {
     bundle(dir, &asked).unwrap()
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let (mut files, mut dirs) = (Vec::new(), vec![dir.to_path_buf()]);
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
@@ -45,11 +45,11 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn name(dir: &Path, path: &Path) -> String {
+pub(crate) fn name(dir: &Path, path: &Path) -> String {
     path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned()
 }
 
-fn named(report: &BundleReport) -> BTreeSet<String> {
+pub(crate) fn named(report: &BundleReport) -> BTreeSet<String> {
     report.faults.iter().map(|fault| fault.file().to_owned()).collect()
 }
 
@@ -75,6 +75,7 @@ fn a_stranger_checks_a_bundle_without_home_network_or_key() {
     assert_success(&checked);
     let said = String::from_utf8(checked.stdout).unwrap();
     assert!(said.contains("nothing is changed") && said.contains("2 receipts proved"), "{said}");
+    assert!(said.contains("2 recordings are what their recorder signed, to the last byte"), "{said}");
     assert_eq!(std::fs::read_dir(&stranger).unwrap().count(), 0);
 
     // What is in it is what was recorded, and players take it.
