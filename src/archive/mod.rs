@@ -31,6 +31,7 @@ pub mod rate;
 pub mod reach;
 pub mod record;
 pub mod report;
+mod report_words;
 pub mod request;
 pub mod retention;
 pub mod scope;

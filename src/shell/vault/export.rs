@@ -17,7 +17,7 @@ use crate::archive::bundle::{
 use crate::archive::entry::{self, Entry, Outcome, Resource};
 use crate::archive::export_request::{Approved, REQUEST_WORD};
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
-use crate::archive::report::{self, Language, Told};
+use crate::archive::report::{self, Language, Told, ToldGap, ToldManifest, ToldMask};
 use crate::archive::sums::Statement;
 use crate::base::time::Stamp;
 use crate::recording::manifest::Manifest;
@@ -545,9 +545,30 @@ fn told(record: &Record) -> Told {
 /// What the manifest says besides. One that cannot be read is in the bundle all the same.
 fn tell_manifest(told: &mut Told, bytes: &[u8]) {
     let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) else { return };
-    told.parties = Some((manifest.call.from, manifest.call.to));
-    told.gaps_s = manifest.gaps.iter().map(|gap| gap.length_s).sum();
-    told.masked_s = manifest.masked.iter().map(|span| (span.to_s - span.from_s).max(0.0)).sum();
+    let name = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let gaps = manifest.gaps.iter().map(|gap| ToldGap {
+        party: gap.party,
+        at_s: gap.at_s,
+        length_s: gap.length_s,
+        reason: name(serde_json::to_value(gap.reason)),
+    });
+    let masked = manifest.masked.iter().map(|span| ToldMask {
+        party: span.party,
+        from_s: span.from_s,
+        to_s: span.to_s,
+        by: name(serde_json::to_value(span.by)),
+        reason: span.reason.clone(),
+    });
+    told.manifest = Some(ToldManifest {
+        gaps: gaps.collect(),
+        masked: masked.collect(),
+        caller: manifest.call.from,
+        callee: manifest.call.to,
+        rule: manifest.rule,
+        notes: manifest.notes,
+    });
 }
 
 /// `<id>.opus.age` to `<id>.opus`, and the manifest to `manifest.json`. Folders that a name has are left out.
@@ -575,15 +596,22 @@ const IDS_AT_ONCE: usize = 256;
 const README: &str = "Recordings handed over by an archive
 ====================================
 
-Open report.html. To check that nothing was changed, in this folder:
+Open report.html. To check all of it, in this folder:
 
-    sejf verify --bundle . --vault KEY
+    sejf verify --bundle . --vault KEY --recorder KEY
 
-with the archive's public key KEY as it was told to you by another way; vault.pub has what the bundle says of itself.
+with the public keys of archive and recorder as they were told to you by another way; vault.pub and bundle.json have
+what the bundle says of itself.
+
 Without sejf: `sha256sum -c SHA256SUMS` compares all files; SHA256SUMS.sig is a signed note (C2SP signed-note,
 Ed25519) with the SHA-256 of SHA256SUMS. recordings/*/receipt.json is an entry of the recorder's log, byte for byte;
-proof.json has the way from it to the signed checkpoint (RFC 9162 section 2.1.3). Files that end in .age are opened
-with `age -d -i KEYFILE`.
+proof.json has the way from it to the checkpoint that the recorder signed (RFC 9162 section 2.1.3). The receipt has the
+SHA-256 of each sealed file: those of recordings/*/sealed/*, which are age v1 files. bundle.json has their file keys
+(base64; C2SP age, \"File key\"): the key makes the MAC of the header and opens the payload, which is the file beside
+it; a WAV there has its two lengths filled in. Files that end in .age beside a receipt are under the receiver's key, and
+are opened with `age -d -i KEYFILE`; the header that the recorder made is in their stanza `sejf-origin`, sealed under
+the file key (`sejf verify --bundle . -i KEYFILE` follows it).
 
-Po polsku: proszę otworzyć report.html. `sejf verify --bundle . --vault KLUCZ` sprawdza, czy nic nie zmieniono.
+Po polsku: proszę otworzyć report.html. `sejf verify --bundle . --vault KLUCZ --recorder KLUCZ` sprawdza, czy nic nie
+zmieniono: od podpisu rejestratora do ostatniego bajtu dźwięku.
 ";
