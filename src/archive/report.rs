@@ -252,8 +252,15 @@ impl Page {
         let why = |name: &str| words::gap(name).map_or_else(|| escape(name), |why| why.both(self.language));
         let mut rows: Vec<Vec<String>> = sums
             .iter()
+            // One alone is its own sum.
+            .filter(|(_, (count, _))| *count > 1)
             .map(|((party, reason), (count, length_s))| {
-                vec![format!("{count} ×"), format!("<b>{length_s:.2} s</b>"), side(*party), why(reason)]
+                vec![
+                    format!("<b>{count} ×</b>"),
+                    format!("<b>{length_s:.2} s</b>"),
+                    side(*party),
+                    why(reason),
+                ]
             })
             .collect();
         rows.extend(gaps.iter().take(ROWS_MAX).map(|gap| {
@@ -415,9 +422,9 @@ h2 code{float:right;font-weight:400;line-height:22px}h3{font-size:13px;margin:12
 table{border-collapse:collapse;width:100%;margin:2px 0 8px}thead{display:table-header-group}tr{break-inside:avoid}\
 th,td{text-align:left;vertical-align:top;padding:3px 8px 3px 0;border-bottom:1px solid #ddd;overflow-wrap:anywhere}\
 th{font-weight:600}.facts{table-layout:fixed}.facts th{width:31%}.facts+.facts{margin-top:-8px}\
-.spans th,.spans td{padding-right:14px}.spans td:nth-child(-n+2){white-space:nowrap}\
-.files{table-layout:fixed}.files th:first-child{width:39%}bdi{unicode-bidi:isolate}\
-code,pre{font:11px/1.45 'Liberation Mono','DejaVu Sans Mono',monospace}.files code{font-size:9.5px}\
+.spans th,.spans td{padding-right:14px}.spans td:nth-child(-n+3){white-space:nowrap}\
+.files{table-layout:fixed}.files th:first-child{width:43%}.files td{font:9.5px/1.6 'Liberation Mono','DejaVu Sans Mono',monospace}bdi{unicode-bidi:isolate}\
+code,pre{font:11px/1.45 'Liberation Mono','DejaVu Sans Mono',monospace}.files code{font-size:8.8px}\
 ol{margin:6px 0;padding-left:20px}li{break-inside:avoid}\
 pre{white-space:pre-wrap;overflow-wrap:anywhere;background:#f3f3f3;padding:6px 8px;margin:3px 0 8px;border-left:3px solid #999}\
 @media print{body{margin:0;padding:0;max-width:none}pre{background:none}}";
@@ -508,9 +515,8 @@ mod tests {
     fn what_is_missing_is_told_one_by_one_and_in_sum() {
         let (bundle, mut told) = bundle();
         let page = html(&bundle, &told, Language::English);
-        for words in
-            ["1:02:03.46", "<b>1.50 s</b>", "lost in the network", "0:00:02.00", "3.25 s", "the operator"]
-        {
+        assert!(!page.contains(" ×"), "one alone is its own sum");
+        for words in ["1:02:03.46", "1.50 s", "lost in the network", "0:00:02.00", "3.25 s", "the operator"] {
             assert!(page.contains(words), "{words}");
         }
         let manifest = told[0].manifest.as_mut().unwrap();

@@ -1,7 +1,7 @@
 //! `sejf export`: recordings given to a court or a customer, with what proves them.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -33,7 +33,7 @@ pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    make: Option<MakeArgs>,
+    make: MakeArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -48,8 +48,9 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct MakeArgs {
-    #[command(flatten)]
-    home: HomeArg,
+    /// Home of the vault: the folder with `vault.toml`.
+    #[arg(value_name = "HOME", required = true)]
+    home: Option<PathBuf>,
     /// Recordings, by their ids.
     #[arg(value_name = "ID", required_unless_present = "request")]
     ids: Vec<RecordingId>,
@@ -141,13 +142,12 @@ enum Lang {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    match (&args.command, &args.make) {
-        (Some(Command::Approve(args)), _) => approve(args),
-        (Some(Command::Ask(args)), _) => ask(args),
-        (Some(Command::List(args)), _) => list(args),
-        (Some(Command::Withdraw(args)), _) => withdraw(args),
-        (None, Some(args)) => make(args),
-        (None, None) => unreachable!("clap asks for one of them"),
+    match &args.command {
+        Some(Command::Approve(args)) => approve(args),
+        Some(Command::Ask(args)) => ask(args),
+        Some(Command::List(args)) => list(args),
+        Some(Command::Withdraw(args)) => withdraw(args),
+        None => make(&args.make),
     }
 }
 
@@ -237,7 +237,7 @@ fn row(asked: &Asked) -> Vec<String> {
 }
 
 fn make(args: &MakeArgs) -> anyhow::Result<ExitCode> {
-    let vault = args.home.open()?;
+    let vault = Vault::open(args.home.as_deref().unwrap_or(Path::new(".")))?;
     let approved = match args.request {
         Some(number) => Some(export_requests::read(&vault.log, number)?.get(number)?.approved()?),
         None => None,

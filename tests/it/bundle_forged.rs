@@ -274,7 +274,7 @@ fn nothing_is_left_out_unsaid() {
 fn of_an_old_archive_it_is_said_that_it_is_its_word() {
     let made = MadeVault::old();
     let receiver = Bench::new();
-    for (to, more) in [("plain", &[][..]), ("sealed", &["-r", &receiver.recipient])] {
+    for (to, more) in [("plain", &[][..]), ("under-a-key", &["-r", &receiver.recipient])] {
         let to = made.bench.path(to);
         assert_success(&export(&made, &to, more));
         let report = check(&to, &made);

@@ -6,7 +6,6 @@ use std::process::{Command, Output};
 use sejf::archive::intake::Known;
 use sejf::archive::tarball::{END, head, padding};
 use sejf::seal::event::Entry;
-use sejf::shell::receipts::DIR_NAME;
 use sejf::shell::vault::catalog::Catalog;
 use sejf::shell::vault::catalog::awaited::NewEntries;
 use sejf::shell::vault::catalog::recorders::Position;
@@ -188,7 +187,7 @@ fn a_receipt_is_proved_without_the_entries_of_others() {
     let spool = made.bench.path("spool");
     let log = ReadLog::open(&spool, Some(&made.recorder)).unwrap();
     let key = log.key.clone().unwrap();
-    let checkpoint = std::fs::read_to_string(spool.join(DIR_NAME).join("checkpoint")).unwrap();
+    let checkpoint = std::fs::read_to_string(spool.join("receipts").join("checkpoint")).unwrap();
     let signed = key.open(&checkpoint).unwrap();
     let mut entries = NewEntries::default();
     for (index, entry) in &log.entries {

@@ -7,6 +7,7 @@ use crate::seal::tree::{self, Hash};
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::awaited::NewEntries;
 use crate::shell::vault::catalog::recorders::Position;
+use crate::shell::vault::catalog::tests::wait;
 
 /// Entry `index` of the log, in pieces of any length, is proved by hashes alone; and what is not here is not.
 pub(super) async fn every_entry_is_proved_by_hashes_alone(address: String) {
@@ -63,4 +64,27 @@ pub(super) async fn a_log_that_was_known_before_gets_its_hashes_later(address: S
         assert!(tree::verify_inclusion(&leaves[index as usize], index, 600, &proof, &root(600)));
     }
     catalog.close().await;
+}
+
+#[test]
+fn another_catalog_takes_them_over() {
+    let dir = tempfile::tempdir().unwrap();
+    wait(async {
+        let open = |name: &str| Catalog::open_file(Box::leak(dir.path().join(name).into_boxed_path()));
+        let (present, into) = (open("present.db").await.unwrap(), open("into.db").await.unwrap());
+        let leaves: Vec<_> = (0..40_000_u64).map(|index| Hash::leaf(&index.to_be_bytes())).collect();
+        let size = leaves.len() as u64;
+        let root = tree::root(&leaves[..], size).unwrap();
+        let position = Position { size, root, checkpoint: String::new() };
+        assert!(present.set_recorder_position("one", &position).await.unwrap());
+        present.put_hashes("one", &leaves).await.unwrap();
+        into.copy_hashes(&present, "one").await.unwrap();
+        for index in [0, 39_999] {
+            let tiles = into.hashes("one", index, size).await.unwrap();
+            let proof = tree::inclusion_proof(&tiles, index, size).unwrap();
+            assert!(tree::verify_inclusion(&leaves[index as usize], index, size, &proof, &root));
+        }
+        present.close().await;
+        into.close().await;
+    });
 }
