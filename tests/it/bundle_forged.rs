@@ -224,11 +224,9 @@ fn receipts_and_checkpoints_of_others_are_found() {
         size: 1,
         hashes: Vec::new(),
         checkpoint,
-        ..honest.clone()
+        ..honest
     };
-    for (log, words) in
-        [(own.log.clone(), "of another log"), (honest.log.clone(), "the checkpoint of the log")]
-    {
+    for (log, words) in [(own.log.clone(), "of another log"), (honest.log, "the checkpoint of the log")] {
         let mut changed = forger.begin();
         changed.recordings[0].receipt_index = 0;
         changed.recordings[0].recorder = own.log.clone();
@@ -265,6 +263,12 @@ fn nothing_is_left_out_unsaid() {
     bundle.recordings[1].proved = false;
     let report = forger.signed(&bundle);
     assert_eq!((report.proved, report.followed), (1, 1));
+    let mut bundle = forger.begin();
+    bundle.recordings[1].files[0].path = bundle.recordings[0].files[0].path.clone();
+    assert_told(&forger.signed(&bundle), "bundle.json", "is named twice");
+    let mut bundle = forger.begin();
+    bundle.recordings.push(bundle.recordings[0].clone());
+    assert_told(&forger.signed(&bundle), "bundle.json", "is named twice");
     let mut bundle = forger.begin();
     let left_out = bundle.recordings[0].files.remove(1);
     assert_told(&forger.signed(&bundle), "bundle.json", &format!("it leaves out {}", left_out.receipt_name));

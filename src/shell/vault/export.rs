@@ -416,7 +416,7 @@ impl Exporter<'_> {
             let stored = StoredFile::open(self.runtime, place, record, file)?;
             manifest.clear();
             let keep = path.ends_with(MANIFEST_FILE).then_some(&mut *manifest);
-            made = write_file(order, stored, file, identities, &path, random, parcel, keep)?;
+            made = write_file(order, (stored, file), identities, &path, random, parcel, keep)?;
             Ok(())
         })?;
         if !manifest.is_empty() {
@@ -483,8 +483,7 @@ enum Made {
 /// Where `keep` is there, it gets the plain bytes too.
 fn write_file(
     order: &Order<'_>,
-    mut stored: StoredFile<'_>,
-    file: &ArchivedFile,
+    (mut stored, file): (StoredFile<'_>, &ArchivedFile),
     identities: &Identities,
     path: &str,
     random: &mut dyn Randomness,

@@ -388,6 +388,9 @@ impl Check<'_> {
                 self.wrong(VAULT_ENTRY, "it is not the entry of this export");
             }
         }
+        if self.names_twice(bundle) {
+            return;
+        }
         for recording in &bundle.recordings {
             for file in &recording.files {
                 self.payload(file, bundle.form);
@@ -402,6 +405,25 @@ impl Check<'_> {
                 None => {}
             }
         }
+    }
+
+    /// Whether a recording or a file is named twice: else a small list could have a long file read without end.
+    fn names_twice(&mut self, bundle: &Bundle) -> bool {
+        let (mut ids, mut paths) = (BTreeSet::new(), BTreeSet::new());
+        for recording in &bundle.recordings {
+            let mut is_new = ids.insert(recording.id);
+            for file in &recording.files {
+                is_new &= paths.insert(&file.path);
+                if let Some(Origin::Disclosed { sealed, .. }) = &file.origin {
+                    is_new &= paths.insert(sealed);
+                }
+            }
+            if !is_new {
+                self.wrong(BUNDLE_FILE, format!("recording {} or a file of it is named twice", recording.id));
+                return true;
+            }
+        }
+        false
     }
 
     fn proof(&mut self, file: &str) -> Option<Proof> {

@@ -72,7 +72,8 @@ impl Catalog {
             .await
             .map_err(fault.clone())?;
             if let Some(row) = row {
-                tiles.0.insert(tile, hashes_of(row.try_get(0).map_err(fault.clone())?));
+                let bytes: Vec<u8> = row.try_get(0).map_err(fault.clone())?;
+                tiles.0.insert(tile, hashes_of(&bytes));
             }
         }
         Ok(tiles)
@@ -115,7 +116,8 @@ impl Catalog {
             let number = recorders::number(&mut transaction, recorder).await.map_err(fault.clone())?;
             for row in &rows {
                 let tile = (at(row, 0)? as u32, at(row, 1)?);
-                let hashes = hashes_of(row.try_get(2).map_err(fault.clone())?);
+                let bytes: Vec<u8> = row.try_get(2).map_err(fault.clone())?;
+                let hashes = hashes_of(&bytes);
                 put(&mut transaction, number, tile, &hashes).await.map_err(fault.clone())?;
             }
             self.commit(doing, transaction).await?;
@@ -168,7 +170,7 @@ async fn get(connection: &mut AnyConnection, recorder: i64, tile: Tile) -> Resul
     let sql = "SELECT hashes FROM recorder_tiles WHERE recorder = $1 AND level = $2 AND tile = $3";
     let query = sqlx::query(sql).bind(recorder).bind(i64::from(tile.0)).bind(signed(tile.1));
     let row = query.fetch_optional(connection).await?;
-    row.map_or(Ok(Vec::new()), |row| Ok(hashes_of(row.try_get(0)?)))
+    row.map_or(Ok(Vec::new()), |row| Ok(hashes_of(&row.try_get::<Vec<u8>, _>(0)?)))
 }
 
 async fn put(
@@ -184,7 +186,7 @@ async fn put(
     query.execute(connection).await.map(drop)
 }
 
-fn hashes_of(bytes: Vec<u8>) -> Vec<Hash> {
+fn hashes_of(bytes: &[u8]) -> Vec<Hash> {
     bytes.as_chunks::<HASH_BYTES>().0.iter().map(|bytes| Hash(*bytes)).collect()
 }
 

@@ -70,8 +70,8 @@ pub(super) async fn a_log_that_was_known_before_gets_its_hashes_later(address: S
 fn another_catalog_takes_them_over() {
     let dir = tempfile::tempdir().unwrap();
     wait(async {
-        let open = |name: &str| Catalog::open_file(Box::leak(dir.path().join(name).into_boxed_path()));
-        let (present, into) = (open("present.db").await.unwrap(), open("into.db").await.unwrap());
+        let open = async |name: &str| Catalog::open_file(&dir.path().join(name)).await.unwrap();
+        let (present, into) = (open("present.db").await, open("into.db").await);
         let leaves: Vec<_> = (0..40_000_u64).map(|index| Hash::leaf(&index.to_be_bytes())).collect();
         let size = leaves.len() as u64;
         let root = tree::root(&leaves[..], size).unwrap();
