@@ -4,6 +4,7 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::archive::tarball::{self, Index};
 use crate::base::counters::Counters;
 use crate::base::format::Format;
 use crate::base::frame::{FrameBlock, FrameMeta, LinkType};
@@ -15,6 +16,7 @@ use crate::recording::audio::{CallAudio, Config, Output, RtpPart, StreamInfo};
 use crate::recording::journal::{Entry, entries};
 use crate::recording::manifest::{Manifest, Party, RecorderFacts};
 use crate::recording::pause::{PauseBy, PauseRules};
+use crate::recording::playback::play;
 use crate::recording::recorder::{self, Content, Keep};
 use crate::recording::salvage::Ending;
 use crate::seal::identity::{Identities, generate_x25519};
@@ -205,6 +207,31 @@ pub fn age(data: &[u8]) {
     }
     assert!(given <= data.len());
     assert!(!matches!(opener.next_chunk(), Ok(Some(_))), "something after the end");
+}
+
+/// A tar archive: what is taken has one form, so its files make the same archive again.
+pub fn archive(data: &[u8]) {
+    let Ok(index) = Index::read(&mut Cursor::new(data), data.len() as u64) else { return };
+    let mut files: Vec<_> = index.files.iter().collect();
+    files.sort_by_key(|(_, place)| place.at);
+    let mut again = Vec::with_capacity(data.len());
+    for (path, place) in files {
+        again.extend(tarball::head(path, place.bytes, index.made_s).expect("it was read just now"));
+        again.extend_from_slice(&data[place.at as usize..][..place.bytes as usize]);
+        again.resize(again.len() + tarball::padding(place.bytes), 0);
+    }
+    again.extend(tarball::END);
+    assert!(again == data, "an archive of another form was taken");
+}
+
+/// Recorded sound, played to its end.
+pub fn playback(data: &[u8]) {
+    let Some((content, mut plain)) = data.split_first() else { return };
+    let content = [Content::Wav, Content::Packets, Content::Opus][usize::from(content % 3)];
+    if let Ok(played) = play(&mut plain, content) {
+        // Opus says 120 ms in a byte.
+        assert!(played.samples <= data.len() as u64 * 5_760, "{played:?} of {} bytes", data.len());
+    }
 }
 
 /// Who can open what is fuzzed.

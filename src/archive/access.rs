@@ -60,6 +60,10 @@ pub enum Action {
     Open,
     /// Give recordings away.
     Export,
+    /// Ask for an export that nobody makes alone.
+    AskExport,
+    /// Agree to one that another has asked for.
+    ApproveExport,
     /// Add a note, label, correction or redacted copy.
     Annotate,
     /// Keep recordings from destruction.
@@ -299,6 +303,15 @@ pub enum Refusal {
     /// The token is for other things.
     #[error("this token is not for that: make one that is, or sign in")]
     Token,
+    /// More than one person gives away alone.
+    #[error(
+        "nobody gives away more than {max} recordings in a day alone: ask with `sejf export ask`, another custodian \
+         agrees with `sejf export approve`, then say --request NUMBER"
+    )]
+    SecondPerson {
+        /// What the configuration lets one give away.
+        max: u64,
+    },
 }
 
 fn names(roles: &[Role]) -> String {
@@ -363,6 +376,8 @@ fn rule(action: Action) -> Rule {
         Action::Search | Action::Show => (&[Reviewer, Compliance, Auditor, Dpo], false, false),
         Action::Open => (&[Reviewer, Compliance], true, true),
         Action::Export => (&[Compliance], true, true),
+        Action::AskExport => (&[Compliance], true, false),
+        Action::ApproveExport => (&[Compliance, Custodian], true, true),
         Action::Annotate => (&[Reviewer, Compliance], true, false),
         Action::Hold | Action::NameEvent => (&[Compliance], true, false),
         Action::ReleaseHold => (&[Compliance], true, true),

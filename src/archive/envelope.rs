@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! taken in:  header {X25519 to the epoch …}  + payload
-//! archived:  header {sejf-envelope ID SALT}  + the same payload
+//! archived:  header {sejf-envelope ID SALT} {sejf-origin MARK}  + the same payload
+//!                      │                       └ the first header, under a key derived from the file key
 //!                      └ file key under HKDF(envelope, SALT)
 //! ```
+//!
+//! The first header is kept for proofs ([`crate::seal::origin`]): who has destroyed an envelope has destroyed what
+//! opens it as well.
 //!
 //! Envelopes are kept in [`Group`]s of at most [`GROUP_MAX`], each an age file to the recipient of its epoch. They
 //! are never in the catalog, nor on media, nor in a backup of either: who destroys an envelope rewrites one small
@@ -23,6 +27,7 @@ use crate::archive::record::RecordingId;
 use crate::seal::header::{self, Header, HeaderError};
 use crate::seal::identity::{Identities, UnwrapError};
 use crate::seal::keys::{self, FileKey, WRAPPED_KEY_BYTES};
+use crate::seal::origin;
 use crate::seal::random::Randomness;
 
 /// The key of one recording. Zeroized when dropped; does not print.
@@ -88,7 +93,13 @@ impl Envelope {
             args: vec![self.id.to_string(), BASE64_STANDARD_NO_PAD.encode(salt)],
             body: keys::wrap(&self.wrap_key(&salt), &file_key),
         };
-        Ok(header::write(&[stanza], &file_key))
+        // What the recorder signed is the hash of the first header and the payload: it must not be forgotten.
+        let origin = match header.stanzas.iter().any(|stanza| stanza.tag == TAG) {
+            true => origin::kept(&header),
+            false => origin::stanza(&header, &file_key),
+        };
+        let stanzas: Vec<Stanza> = std::iter::once(stanza).chain(origin).collect();
+        Ok(header::write(&stanzas, &file_key))
     }
 
     /// A key for something else that is to be erased with this recording: `what` says for what.
@@ -141,7 +152,11 @@ impl std::fmt::Debug for Envelope {
 
 /// The recording that a header is under the envelope of, if it is under one.
 pub fn recording_of(header: &Header) -> Option<RecordingId> {
-    let [stanza] = &header.stanzas[..] else { return None };
+    let stanza = match &header.stanzas[..] {
+        [stanza] => stanza,
+        [stanza, origin] if origin.tag == origin::TAG => stanza,
+        _ => return None,
+    };
     (stanza.tag == TAG).then(|| stanza.args.first()?.parse().ok()).flatten()
 }
 
@@ -257,10 +272,23 @@ mod tests {
         assert!(open(&Envelope { id: id(2), ..envelope.clone() }.identities()).is_err());
         assert_eq!(recording_of(&Header::read(&mut &archived[..]).unwrap()), Some(id(1)));
         assert_eq!(recording_of(&Header::read(&mut &file[..]).unwrap()), None);
+        let origin = |header: &[u8], envelope: &Envelope| {
+            let header = Header::read(&mut &header[..]).unwrap();
+            let file_key = envelope.identities().unwrap(&header.stanzas).unwrap();
+            origin::open(&header, &file_key).unwrap()
+        };
+        assert_eq!(origin(&header, &envelope).as_deref(), Some(&file[..before]));
+        // To the epoch's key it is no header at all.
+        let first = Header::read(&mut &file[..]).unwrap();
+        let (kept, wrapped) = (Header::read(&mut &header[..]).unwrap(), &first.stanzas[0].body);
+        assert!(
+            !kept.stanzas.iter().any(|stanza| stanza.body.windows(wrapped.len()).any(|part| part == wrapped))
+        );
         // Again under another: what was under the first is not under the second.
         let other = Envelope::generate(id(1), &mut random);
         let again = other.rewrap(&mut &archived[..], &envelope.identities(), &mut random).unwrap();
         assert_ne!(again, header);
+        assert_eq!(origin(&again, &other).as_deref(), Some(&file[..before]));
         let archived = [&again[..], &file[before..]].concat();
         assert!(Opener::open(&archived[..], &envelope.identities()).is_err());
     }

@@ -12,6 +12,7 @@ use crate::cli::keys::IdentityArgs;
 use crate::codec::wav::{self, WavError};
 use crate::recording::manifest::{FileFacts, Manifest};
 use crate::recording::parts::{self, Parts};
+use crate::recording::playable::Playable;
 use crate::seal::identity::Identities;
 use crate::shell::library::{self, Library};
 
@@ -88,8 +89,13 @@ fn write_aside(sealed: &Path, identities: &Identities, aside: &Path) -> anyhow::
     write_plain(&mut plain, file).with_context(|| reading(sealed))
 }
 
+/// Writes what was opened, so many bytes, as a file that players take, in one pass.
+pub(super) fn write_playable(plain: &mut dyn Read, bytes: u64, to: &mut dyn Write) -> io::Result<()> {
+    io::copy(&mut Playable::new(plain, bytes)?, to).map(drop)
+}
+
 /// Writes what was opened as a file that players take: a WAV gets its length.
-pub(super) fn write_plain(plain: &mut dyn Read, file: File) -> io::Result<()> {
+fn write_plain(plain: &mut dyn Read, file: File) -> io::Result<()> {
     let mut first = [0; wav::HEADER_BYTES];
     let length = read_up_to(plain, &mut first)?;
     let whole = first[..length].chain(plain);

@@ -12,7 +12,7 @@ use crate::shell::vault::restore_test::restore_test;
 use crate::shell::vault::unlocking;
 
 /// Restores a sample of recordings from every place into an empty folder and verifies them there; with custodians'
-/// keys also opens them. No plain byte is written. The report is in the vault's signed log. Exit code 1 where something
+/// keys also opens them, decodes all sound to its end and holds its length against the manifest. No plain byte is written. The report is in the vault's signed log. Exit code 1 where something
 /// was wrong, or there was nothing to restore.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -50,7 +50,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         } else {
             for place in &report.places {
                 let (recordings, files) = (place.sample.len(), place.files);
-                let opened = if report.opened { format!(", {} opened", place.opened) } else { String::new() };
+                let opened = match report.opened {
+                    true => format!(
+                        ", {} opened, {} of them sound that was decoded to its end ({} s)",
+                        place.opened, place.decoded, place.decoded_s
+                    ),
+                    false => String::new(),
+                };
                 let said =
                     format!("{}: {recordings} recordings, {files} files verified{opened}", place.place);
                 writeln!(out, "{}, {}", text::clean_line(&said), text::bytes(place.bytes))?;
@@ -58,6 +64,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                     writeln!(out, "failed: {}", text::clean_line(failure))?;
                 }
             }
+        }
+        if !report.opened && !args.json {
+            writeln!(
+                out,
+                "The vault is locked: files were verified, and not opened (-i KEYFILE to have that too)."
+            )?;
         }
         Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::from(1) })
     })

@@ -21,8 +21,9 @@ pub(super) struct Args {
     /// Directory of recordings.
     #[arg(value_name = "DIR", required_unless_present = "bundle")]
     dir: Option<PathBuf>,
-    /// Check a bundle that `sejf export` made, with nothing but the bundle.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["dir", "identity", "checkpoint"])]
+    /// Check a bundle that `sejf export` made, a folder or a tar file, with nothing but the bundle. One that is under
+    /// the receiver's key is followed back to the recorder's receipts with that key.
+    #[arg(long, value_name = "DIR|FILE", conflicts_with_all = ["dir", "checkpoint"])]
     bundle: Option<PathBuf>,
     /// The archive's public key (`name+hash+key`), told by another way than the bundle. Without it, the key in the
     /// bundle is taken, which proves only that nothing changed since somebody signed.
@@ -53,9 +54,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn bundle(args: &Args, dir: &Path) -> anyhow::Result<ExitCode> {
-    let asked = verify::BundleAsked { vault: args.vault.as_deref(), recorder: args.recorder.as_deref() };
-    let report = verify::bundle(dir, &asked)?;
+fn bundle(args: &Args, path: &Path) -> anyhow::Result<ExitCode> {
+    let identities = args.identity.load()?;
+    let asked = verify::BundleAsked {
+        vault: args.vault.as_deref(),
+        recorder: args.recorder.as_deref(),
+        identities: identities.as_ref(),
+    };
+    let report = verify::bundle(path, &asked)?;
     let faults = report.faults.iter().map(ToString::to_string);
     told(args, faults, &report, &report.summary())
 }

@@ -173,6 +173,52 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// Parts a packet of two streams: the first, whose last length stands inside (RFC 6716 appendix B), as a packet by
+/// itself, and the second. `None` where it breaks a rule, or is padded, which no recorder does.
+pub fn two_streams(packet: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (&toc, mut rest) = packet.split_first()?;
+    let mut first = vec![toc];
+    let read = |rest: &mut &[u8]| {
+        let (length, used) = read_length(rest)?;
+        *rest = rest.get(used..)?;
+        Some(length)
+    };
+    let body = match toc & 3 {
+        0 => read(&mut rest)?,
+        1 => 2 * read(&mut rest)?,
+        2 => {
+            let length = read(&mut rest)?;
+            write_length(length, &mut first);
+            length + read(&mut rest)?
+        }
+        _ => {
+            let (&control, after) = rest.split_first()?;
+            rest = after;
+            first.push(control);
+            let count = usize::from(control & 0x3f);
+            if control & 0x40 != 0 || count == 0 || count > FRAMES_MAX {
+                return None;
+            }
+            if control & 0x80 == 0 {
+                count * read(&mut rest)?
+            } else {
+                let mut all = 0;
+                for index in 0..count {
+                    let length = read(&mut rest)?;
+                    if index + 1 < count {
+                        write_length(length, &mut first);
+                    }
+                    all += length;
+                }
+                all
+            }
+        }
+    };
+    let (body, second) = rest.split_at_checked(body)?;
+    first.extend_from_slice(body);
+    Some((first, second))
+}
+
 /// Appends a packet that stands for 20 ms of which nothing came: `toc` of the packet before it, so
 /// that decoders conceal in that mode. Zero bytes of sound is how RFC 6716 section 3.2.1 says it.
 pub fn lost(toc: Toc, out: &mut Vec<u8>) {

@@ -62,6 +62,26 @@ pub fn set_lengths(first: &mut [u8], bytes: u64) {
     }
 }
 
+/// Reads a streaming file to its end. Returns rate, channels, and samples a channel.
+pub fn measure(mut from: impl Read) -> Result<(u32, u16, u64), WavError> {
+    let spec = read_header(&mut from)?;
+    let frames = samples(from, spec, &mut |_| Ok(()))?;
+    Ok((spec.sample_rate, spec.channels, frames))
+}
+
+/// The header with exact lengths for one that [`header`] made, with so many bytes behind it, and how many of those are
+/// whole frames. `None` where `first` is no such header, or there are more bytes than a WAV can say.
+pub fn exact_header(first: &[u8], bytes: u64) -> Option<([u8; HEADER_BYTES], u64)> {
+    let mut exact: [u8; HEADER_BYTES] = first.try_into().ok()?;
+    let spec = read_header(&mut &exact[..]).ok()?;
+    let frame_bytes = u64::from(spec.channels) * 2;
+    let data = bytes / frame_bytes * frame_bytes;
+    let riff = u32::try_from(data).ok()?.checked_add(HEADER_BYTES as u32 - 8)?;
+    exact[4..8].copy_from_slice(&riff.to_le_bytes());
+    exact[40..44].copy_from_slice(&u32::try_from(data).ok()?.to_le_bytes());
+    Some((exact, data))
+}
+
 /// Reads a streaming file to its end and writes one with exact lengths. Returns samples a channel.
 ///
 /// An odd byte or half a frame at the end is left out.

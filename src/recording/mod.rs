@@ -25,6 +25,8 @@ pub mod masking;
 pub mod packets;
 pub mod parts;
 pub mod pause;
+pub mod playable;
+pub mod playback;
 pub mod policy;
 pub mod pressure;
 pub mod recorder;

@@ -1,10 +1,13 @@
 //! Keys of one file, and the three primitives that age makes them with.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
 use ring::aead;
 use ring::hkdf;
 use ring::hmac;
 use zeroize::Zeroizing;
 
+use crate::seal::header::decode_exact;
 use crate::seal::random::Randomness;
 
 /// The key that a file's header wraps (C2SP age, "File key"). Zeroized when dropped; does not print.
@@ -21,6 +24,16 @@ impl FileKey {
     /// Takes over a key that a stanza held.
     pub(crate) fn from_bytes(bytes: [u8; FILE_KEY_BYTES]) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+
+    /// Reads what [`FileKey::disclose`] wrote; nothing where it is no key.
+    pub fn from_disclosed(text: &str) -> Option<Self> {
+        decode_exact(text.as_bytes()).map(Self::from_bytes)
+    }
+
+    /// The key as text, to be given to whoever gets what it opens: base64 without padding.
+    pub fn disclose(&self) -> Zeroizing<String> {
+        Zeroizing::new(BASE64_STANDARD_NO_PAD.encode(*self.0))
     }
 
     /// The 16 bytes.
@@ -130,5 +143,14 @@ mod tests {
     #[test]
     fn a_file_key_does_not_print() {
         assert_eq!(format!("{:?}", FileKey::from_bytes([0x41; 16])), "FileKey(..)");
+    }
+
+    #[test]
+    fn a_disclosed_key_comes_back() {
+        let text = FileKey::from_bytes([7; 16]).disclose();
+        assert_eq!(FileKey::from_disclosed(&text).unwrap().expose(), &[7; 16]);
+        for wrong in ["", "BwcH", &format!("{}A", *text), &format!("{}==", *text), "\u{202e}"] {
+            assert!(FileKey::from_disclosed(wrong).is_none(), "{wrong}");
+        }
     }
 }

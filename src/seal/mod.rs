@@ -19,6 +19,7 @@ pub mod log_survey;
 pub mod log_verify;
 pub mod note;
 pub mod open;
+pub mod origin;
 pub mod part;
 pub mod random;
 pub mod receipt;

@@ -19,6 +19,7 @@ use crate::seal::header::HeaderError;
 use crate::seal::identity::Identities;
 use crate::seal::identity::UnwrapError;
 use crate::seal::keys;
+use crate::seal::keys::FileKey;
 use crate::seal::keys::NONCE_BYTES;
 use crate::seal::keys::Secret;
 use crate::seal::keys::TAG_BYTES;
@@ -88,9 +89,22 @@ pub struct Opener<R: Read> {
 impl<R: Read> Opener<R> {
     /// Reads the header, finds the key that fits and checks the header's MAC.
     pub fn open(reader: R, identities: &Identities) -> Result<Self, OpenError> {
+        Self::open_by(reader, &mut |header| identities.unwrap(&header.stanzas).map_err(OpenError::Unwrap))
+    }
+
+    /// The same with the file's own key, whoever it is sealed to.
+    pub fn open_with_key(reader: R, file_key: FileKey) -> Result<Self, OpenError> {
+        let mut file_key = Some(file_key);
+        Self::open_by(reader, &mut |_| file_key.take().ok_or(OpenError::Unwrap(UnwrapError::NoMatch)))
+    }
+
+    fn open_by(
+        reader: R,
+        key_of: &mut dyn FnMut(&Header) -> Result<FileKey, OpenError>,
+    ) -> Result<Self, OpenError> {
         let mut source = Source::new(reader).map_err(OpenError::Io)?;
         let header = Header::read(&mut source).map_err(OpenError::from)?;
-        let file_key = identities.unwrap(&header.stanzas).map_err(OpenError::Unwrap)?;
+        let file_key = key_of(&header)?;
         if !header.verify(&file_key) {
             return Err(OpenError::HeaderChanged);
         }

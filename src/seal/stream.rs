@@ -155,6 +155,13 @@ pub fn seal_whole(
     Ok(file)
 }
 
+/// Plain bytes of a whole payload that has `sealed` bytes, nonce included; nothing where no payload is so long.
+pub fn plain_bytes_of(sealed: u64) -> Option<u64> {
+    let chunks = sealed.checked_sub(NONCE_BYTES as u64)?;
+    let tags = chunks.div_ceil((CHUNK_BYTES + TAG_BYTES) as u64) * TAG_BYTES as u64;
+    chunks.checked_sub(tags).filter(|_| chunks > 0)
+}
+
 impl Sealer {
     /// Begins a file under a key of its own. Returns what stands before the first chunk: header and nonce.
     pub fn start(

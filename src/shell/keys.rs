@@ -109,6 +109,11 @@ pub fn write_identity(path: &Path, pair: &KeyPair) -> Result<(), KeyError> {
 
 /// Reads recipients, as given and from files.
 pub fn recipients(given: &[String], files: &[PathBuf]) -> Result<Recipients, KeyError> {
+    recipients_of(&recipient_texts(given, files)?)
+}
+
+/// The texts of recipients, as given and from files.
+pub fn recipient_texts(given: &[String], files: &[PathBuf]) -> Result<Vec<String>, KeyError> {
     let mut all: Vec<String> = given.to_vec();
     for path in files {
         let text = std::fs::read_to_string(path).map_err(|source| KeyError::Io {
@@ -119,8 +124,13 @@ pub fn recipients(given: &[String], files: &[PathBuf]) -> Result<Recipients, Key
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         all.extend(lines.map(String::from));
     }
+    Ok(all)
+}
+
+/// Reads recipients.
+pub fn recipients_of(texts: &[String]) -> Result<Recipients, KeyError> {
     let mut recipients = Recipients::default();
-    for text in &all {
+    for text in texts {
         match recipients.add(text) {
             Err(RecipientError::NeedsPlugin { plugin, .. }) => {
                 recipients.add_boxed(plugins::recipient(&plugin, text)?);

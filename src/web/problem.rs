@@ -105,6 +105,7 @@ impl From<Refusal> for Problem {
             Refusal::Role { .. } => "role",
             Refusal::Reach => "reach",
             Refusal::Token => "token",
+            Refusal::SecondPerson { .. } => "second-person",
             Refusal::SecondFactor => {
                 let detail = format!("{refusal}: POST the code to /api/v1/step-up, then ask again");
                 return Self::new(StatusCode::FORBIDDEN, "second-factor", detail);

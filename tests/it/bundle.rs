@@ -6,14 +6,14 @@ use std::process::{Command, Output};
 
 use sejf::archive::report::Language;
 use sejf::seal::identity::Identities;
-use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order};
+use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order, To};
 use sejf::shell::vault::home::Vault;
 use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
 
 use crate::support::{Bench, assert_success, sejf, text};
 use crate::vault_made::MadeVault;
 
-fn export(made: &MadeVault, to: &Path, more: &[&str]) -> Output {
+pub(crate) fn export(made: &MadeVault, to: &Path, more: &[&str]) -> Output {
     let (home, key) = (made.home.clone(), made.bench.key());
     let ids: Vec<String> = made.ids.iter().map(ToString::to_string).collect();
     let mut args = vec!["export", text(&home)];
@@ -24,12 +24,16 @@ fn export(made: &MadeVault, to: &Path, more: &[&str]) -> Output {
     sejf(&args)
 }
 
-fn check(dir: &Path, made: &MadeVault) -> BundleReport {
-    let asked = BundleAsked { vault: Some(&made.vault_key), recorder: Some(&made.recorder) };
+pub(crate) fn check(dir: &Path, made: &MadeVault) -> BundleReport {
+    let asked = BundleAsked {
+        vault: Some(&made.vault_key),
+        recorder: Some(&made.recorder),
+        ..BundleAsked::default()
+    };
     bundle(dir, &asked).unwrap()
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let (mut files, mut dirs) = (Vec::new(), vec![dir.to_path_buf()]);
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(dir).unwrap() {
@@ -41,11 +45,11 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn name(dir: &Path, path: &Path) -> String {
+pub(crate) fn name(dir: &Path, path: &Path) -> String {
     path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned()
 }
 
-fn named(report: &BundleReport) -> BTreeSet<String> {
+pub(crate) fn named(report: &BundleReport) -> BTreeSet<String> {
     report.faults.iter().map(|fault| fault.file().to_owned()).collect()
 }
 
@@ -71,6 +75,7 @@ fn a_stranger_checks_a_bundle_without_home_network_or_key() {
     assert_success(&checked);
     let said = String::from_utf8(checked.stdout).unwrap();
     assert!(said.contains("nothing is changed") && said.contains("2 receipts proved"), "{said}");
+    assert!(said.contains("2 recordings are what their recorder signed, to the last byte"), "{said}");
     assert_eq!(std::fs::read_dir(&stranger).unwrap().count(), 0);
 
     // What is in it is what was recorded, and players take it.
@@ -136,9 +141,11 @@ fn who_signs_it_anew_is_no_archive_that_is_known() {
     let (made, other) = (MadeVault::new(), MadeVault::new());
     let to = made.bench.path("bundle");
     assert_success(&export(&made, &to, &[]));
-    let report = bundle(&to, &BundleAsked { vault: Some(&other.vault_key), recorder: None }).unwrap();
+    let report =
+        bundle(&to, &BundleAsked { vault: Some(&other.vault_key), ..BundleAsked::default() }).unwrap();
     assert!(report.faults.iter().any(|fault| fault.file() == "SHA256SUMS.sig"), "{:?}", report.faults);
-    let report = bundle(&to, &BundleAsked { vault: None, recorder: Some(&other.recorder) }).unwrap();
+    let report =
+        bundle(&to, &BundleAsked { recorder: Some(&other.recorder), ..BundleAsked::default() }).unwrap();
     assert!(!report.pinned && report.proved == 0 && report.faults.len() == 2, "{:?}", report.faults);
     let report = bundle(&to, &BundleAsked::default()).unwrap();
     assert!(report.faults.is_empty() && report.summary().contains("what the bundle says of itself"));
@@ -265,18 +272,19 @@ fn nothing_is_given_away_that_the_log_does_not_have() {
     let catalog = runtime.block_on(vault.catalog()).unwrap();
     let (actor, places) = (vault.actor_of(&ring), vault.places().unwrap());
     let exporter = Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime };
-    let damage = |plain: &mut dyn std::io::Read, mut file: std::fs::File| {
+    let damage = |plain: &mut dyn std::io::Read, _, to: &mut dyn std::io::Write| {
         std::fs::write(made.home.join("log/receipts/recorder.pub"), "somebody else's\n")?;
-        std::io::copy(plain, &mut file).map(drop)
+        std::io::copy(plain, to).map(drop)
     };
     let order = Order {
         ids: &made.ids,
-        to: &to,
+        to: To::Folder(&to),
         receiver: "x",
         reason: vault.reason("audit", "").unwrap(),
         actor: &actor,
         language: Language::English,
         handing: Handing::Plain(&damage),
+        approved: None,
     };
     let refused = exporter.export(&order).unwrap_err();
     assert!(matches!(refused, ExportError::Log(_)), "{refused}");

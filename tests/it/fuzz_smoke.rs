@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use sejf::archive::tarball;
 use sejf::base::endpoint::{Endpoint, Ip};
 use sejf::base::frame::LinkType;
 use sejf::base::net::{Net, Path};
 use sejf::base::time::Stamp;
 use sejf::call::table::Transport;
 use sejf::call::transcript::Kept;
+use sejf::codec::ogg::{Head, OggOpus, PACKET_SAMPLES};
 use sejf::fixture::generate;
 use sejf::fixture::generator::Generator;
 use sejf::fixture::recipe::Recipe;
@@ -66,6 +68,37 @@ fn sip_and_sdp() {
         fuzzing::sip(&message);
         let body = message.windows(4).position(|window| window == b"\r\n\r\n").map_or(0, |end| end + 4);
         fuzzing::sdp(&message[body..]);
+    });
+}
+
+#[test]
+fn archives_of_bundles() {
+    let mut whole = Vec::new();
+    for (path, content) in [("a", &b""[..]), ("recordings/x/receipt.json", &[7; 700]), ("z", b"end")] {
+        whole.extend(tarball::head(path, content.len() as u64, 77).unwrap());
+        whole.extend_from_slice(content);
+        whole.resize(whole.len() + tarball::padding(content.len() as u64), 0);
+    }
+    whole.extend(tarball::END);
+    fuzzing::archive(&whole);
+    smoke("archives", 20_000, |chance| {
+        let mut data = whole.clone();
+        chance.mutate(&mut data);
+        fuzzing::archive(&data);
+    });
+}
+
+#[test]
+fn sound_that_is_played() {
+    let head = Head { pre_skip: 312, input_rate_hz: 8_000, vendor: "v", comments: &[], serial: 7 };
+    let mut whole = vec![2];
+    let mut file = OggOpus::new(&head, &mut whole).with_pages(3);
+    (0..9).for_each(|_| file.packet(vec![0x98, 2, 0xff, 0xfe, 0x98, 0xff, 0xfe], &mut whole));
+    file.finish(9 * PACKET_SAMPLES, &mut whole);
+    smoke("playback", 5_000, |chance| {
+        let mut data = whole.clone();
+        chance.mutate(&mut data);
+        fuzzing::playback(&data);
     });
 }
 

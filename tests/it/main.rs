@@ -13,6 +13,8 @@ mod age_interop;
 mod age_vectors;
 mod audio_oracles;
 mod bundle;
+mod bundle_forged;
+mod bundle_given;
 mod capture;
 mod catalog;
 mod cli;

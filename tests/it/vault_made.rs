@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sejf::archive::bundle::disclose;
 use sejf::archive::custody::Custody;
 use sejf::archive::epoch::Epoch;
 use sejf::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use sejf::base::time::Stamp;
-use sejf::seal::header::Header;
+use sejf::seal::header::{self, Header};
 use sejf::seal::identity::Identities;
 use sejf::seal::receipt::Receipt;
 use sejf::shell::entropy::OsRandom;
@@ -21,9 +22,10 @@ use sejf::shell::verify::ReadLog;
 
 use crate::support::{Bench, assert_success, sejf, text};
 
-/// What there is. Custodian `ewa` alone opens it, with the key of the bench.
+/// What there is. Custodian `ewa` alone opens it, with the key of the bench, and so does `jan`.
 pub(crate) struct MadeVault {
     pub(crate) bench: Bench,
+    pub(crate) jan: Bench,
     pub(crate) home: PathBuf,
     /// Oldest first: one as Opus, one as WAV.
     pub(crate) ids: Vec<RecordingId>,
@@ -33,11 +35,21 @@ pub(crate) struct MadeVault {
 
 impl MadeVault {
     pub(crate) fn new() -> Self {
-        let bench = Bench::new();
+        Self::with(false)
+    }
+
+    /// A vault of before headers were kept as recorders make them.
+    pub(crate) fn old() -> Self {
+        Self::with(true)
+    }
+
+    fn with(is_old: bool) -> Self {
+        let (bench, jan) = (Bench::new(), Bench::new());
         let (home, store) = (bench.path("home"), bench.path("store"));
         std::fs::create_dir(&store).unwrap();
-        let custody =
-            Custody { threshold: 1, custodians: vec![("ewa".parse().unwrap(), bench.recipient.clone())] };
+        let custodians = [("ewa", &bench), ("jan", &jan)];
+        let custodians = custodians.map(|(name, bench)| (name.parse().unwrap(), bench.recipient.clone()));
+        let custody = Custody { threshold: 1, custodians: custodians.to_vec() };
         let name = "archive".to_owned();
         let new = NewVault { name, store, key_places: Vec::new(), kind: KeyKind::X25519, custody };
         let vault = Vault::create(&home, &new).unwrap();
@@ -58,11 +70,12 @@ impl MadeVault {
         let mut configured = std::fs::read_to_string(&config).unwrap();
         configured.push_str(&format!("\n[[recorder]]\nkey = {recorder:?}\nspool = {spool:?}\n"));
         std::fs::write(&config, configured).unwrap();
-        let mut made = Self { vault_key: vault.key.to_string(), bench, home, ids: Vec::new(), recorder };
+        let vault_key = vault.key.to_string();
+        let mut made = Self { vault_key, bench, jan, home, ids: Vec::new(), recorder };
         let (place, mut records) = (vault.places().unwrap().remove(0), Vec::new());
         for (index, entry) in &log.entries {
             let Ok(receipt) = Receipt::from_entry(entry) else { continue };
-            let record = made.take_in(&ring, &epoch, &place, *index, receipt);
+            let record = made.take_in((&ring, &epoch), &place, *index, receipt, is_old);
             made.ids.push(record.id);
             records.push(NewRecord { record, indexed: None });
         }
@@ -78,11 +91,11 @@ impl MadeVault {
     /// What intake does, for a test: under an envelope, in two objects.
     fn take_in(
         &self,
-        ring: &KeyRing,
-        epoch: &Epoch,
+        (ring, epoch): (&KeyRing, &Epoch),
         place: &Arc<dyn Place>,
         receipt_index: u64,
         receipt: Receipt,
+        is_old: bool,
     ) -> Record {
         let id: RecordingId = receipt.id.parse().unwrap();
         assert_eq!(Epoch::of(epoch.class.clone(), receipt.start), *epoch);
@@ -93,7 +106,13 @@ impl MadeVault {
             let sealed = std::fs::read(self.bench.path("spool").join(&file.name)).unwrap();
             let before = Header::read(&mut &sealed[..]).unwrap().to_bytes().len();
             let mut random = OsRandom::new().unwrap();
-            let header = envelope.rewrap(&mut &sealed[..], identities, &mut random).unwrap();
+            let mut header = envelope.rewrap(&mut &sealed[..], identities, &mut random).unwrap();
+            if is_old {
+                let key = disclose(&mut &header[..], &envelope.identities()).unwrap().file_key;
+                let mut stanzas = Header::read(&mut &header[..]).unwrap().stanzas;
+                stanzas.truncate(1);
+                header = header::write(&stanzas, &key);
+            }
             let body = sealed[before..].to_vec();
             let archived = ArchivedFile {
                 name: file.name.clone(),

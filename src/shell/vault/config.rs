@@ -72,9 +72,16 @@ pub struct Section {
     /// recordings that are lost.
     #[serde(default)]
     pub key_places: Vec<PathBuf>,
+    /// Recordings that one person may give away in a day without another's word.
+    #[serde(default = "export_alone_max")]
+    pub export_alone_max: u64,
     /// Codes of reasons that may be given.
     #[serde(default = "reason_codes")]
     pub reason_codes: Vec<String>,
+}
+
+fn export_alone_max() -> u64 {
+    20
 }
 
 fn reason_codes() -> Vec<String> {

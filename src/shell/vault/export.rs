@@ -1,39 +1,48 @@
 //! Export: recordings given away, in the open or under the receiver's key, with what proves them.
 //!
-//! What is decrypted goes into the folder that was named and nowhere else. The bundle is whole when its signature is
-//! there, which is written last; where anything fails before, the folder is removed.
+//! What is decrypted goes into the folder or archive that was named and nowhere else. The bundle is whole when its
+//! signature is there, which is written last; where anything fails before, all of it is removed.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
 
-use crate::archive::access::{Action, Actor, Grant, Reason, Request};
-use crate::archive::bundle::{self, Bundle, BundledFile, BundledRecording, Form, ResealError};
-use crate::archive::entry::{Outcome, Resource};
+use crate::archive::access::{Action, Actor, Grant, Reason, Refusal, Request};
+use crate::archive::bundle::{
+    self, Bundle, BundledFile, BundledRecording, Disclosure, Form, Origin, ResealError,
+};
+use crate::archive::entry::{self, Entry, Outcome, Resource};
+use crate::archive::export_request::{Approved, REQUEST_WORD};
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
-use crate::archive::report::{self, Language, Told};
+use crate::archive::report::{self, Language, Told, ToldGap, ToldManifest, ToldMask};
 use crate::archive::sums::Statement;
+use crate::base::time::Stamp;
 use crate::recording::manifest::Manifest;
 use crate::seal::identity::Identities;
+use crate::seal::keys::FileKey;
 use crate::seal::note::{NoteError, VerifyKey};
 use crate::seal::open::{OpenError, Opener};
 use crate::seal::random::Randomness;
 use crate::seal::recipient::Recipients;
+use crate::seal::stream::plain_bytes_of;
 use crate::shell::clock;
 use crate::shell::entropy::{NoRandomness, OsRandom};
 use crate::shell::receipts::{DIR_NAME, ReceiptsError};
+use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
+use crate::shell::vault::export_requests;
 use crate::shell::vault::home::{Vault, VaultError};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::log::Denied;
-use crate::shell::vault::parcel::{Parcel, ParcelError};
+use crate::shell::vault::parcel::ParcelError;
 use crate::shell::vault::place::Place;
 use crate::shell::vault::proofs::{RecorderLogs, prove_in};
 use crate::shell::vault::released::{CopyFault, StoredFile};
+use crate::shell::vault::wrapping::Wrapping;
 
 /// What exports.
 pub struct Exporter<'a> {
@@ -53,8 +62,8 @@ pub struct Exporter<'a> {
 pub struct Order<'a> {
     /// Which recordings.
     pub ids: &'a [RecordingId],
-    /// The folder to make.
-    pub to: &'a Path,
+    /// What to make.
+    pub to: To<'a>,
     /// Who it is for.
     pub receiver: &'a str,
     /// Why.
@@ -65,6 +74,26 @@ pub struct Order<'a> {
     pub language: Language,
     /// How it is given.
     pub handing: Handing<'a>,
+    /// A second person's word, which it takes beyond what one may give away alone.
+    pub approved: Option<&'a Approved>,
+}
+
+/// What a bundle is made into.
+#[derive(Clone, Copy, Debug)]
+pub enum To<'a> {
+    /// A folder.
+    Folder(&'a Path),
+    /// A tar archive.
+    Tar(&'a Path),
+}
+
+impl To<'_> {
+    /// Where.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Tar(path) => path,
+        }
+    }
 }
 
 /// How recordings are given.
@@ -75,8 +104,17 @@ pub enum Handing<'a> {
     Sealed(&'a Recipients),
 }
 
-/// Writes plain bytes to a file.
-pub type PlainWriter<'a> = dyn Fn(&mut dyn Read, File) -> io::Result<()> + 'a;
+impl Handing<'_> {
+    fn form(&self) -> Form {
+        match self {
+            Self::Plain(_) => Form::Plain,
+            Self::Sealed(_) => Form::Sealed,
+        }
+    }
+}
+
+/// Writes so many plain bytes.
+pub type PlainWriter<'a> = dyn Fn(&mut dyn Read, u64, &mut dyn Write) -> io::Result<()> + 'a;
 
 /// Why nothing was given away.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +141,14 @@ pub enum ExportError {
     /// The log.
     #[error(transparent)]
     Log(#[from] ReceiptsError),
+    /// The second person has agreed to something else.
+    #[error(
+        "request {number} is of other recordings, for another receiver, or under other keys: ask for this one"
+    )]
+    Uncovered {
+        /// The request.
+        number: u64,
+    },
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -123,10 +169,10 @@ pub enum ExportError {
         /// How far it is.
         phase: Phase,
     },
-    /// The folder is there.
-    #[error("`{}` exists already: name a folder that is to be made", path.display())]
+    /// It is there.
+    #[error("`{}` exists already: name a folder or a file that is to be made", path.display())]
     Exists {
-        /// The folder.
+        /// The folder or file.
         path: PathBuf,
     },
     /// It does not open.
@@ -145,6 +191,15 @@ pub enum ExportError {
         /// Why.
         source: ResealError,
     },
+    /// It was not made with the header that is kept of it.
+    #[error(
+        "`{name}` is not as its recorder has signed it: the archive has kept another header or payload; tell who keeps \
+         the recorder, and mend the copies of the archive"
+    )]
+    Unsigned {
+        /// The file.
+        name: String,
+    },
     /// The archive's log has no proof of the grant.
     #[error("the log of the archive, `{}`, is damaged: nothing is given away", path.display())]
     Unlogged {
@@ -162,30 +217,38 @@ fn nothing(phase: Phase) -> &'static str {
 }
 
 /// Reads from one place into the parcel.
-type ReadPlace<'a> = dyn FnMut(&Arc<dyn Place>, &mut Parcel) -> Result<(), ExportError> + 'a;
+type ReadPlace<'a> = dyn FnMut(&Arc<dyn Place>, &mut Wrapping) -> Result<(), ExportError> + 'a;
 
 impl Exporter<'_> {
     /// Makes a bundle. The log has who asked, before anything is decrypted.
     pub fn export(&self, order: &Order<'_>) -> Result<Bundle, ExportError> {
-        if order.to.exists() {
-            return Err(ExportError::Exists { path: order.to.into() });
+        if order.to.path().exists() {
+            return Err(ExportError::Exists { path: order.to.path().into() });
         }
         let records = self.records(order.ids)?;
         let (action, resource, now) = (Action::Export, Resource::of(order.ids), clock::now());
         let reason = Some(order.reason.clone());
         let log = &self.vault.log;
+        self.is_anothers_word_there(order, &resource, now)?;
         let grant = log.ask(&Request { actor: order.actor, action, resource, reason, now })?;
-        let mut parcel = match Parcel::begin(order.to) {
+        let begun = match order.to {
+            To::Folder(dir) => Wrapping::folder(dir),
+            To::Tar(path) => Wrapping::tar(path, now),
+        };
+        let mut parcel = match begun {
             Ok(parcel) => parcel,
             Err(error) => {
                 log.outcome(&grant, Outcome::Failed(error.to_string()))?;
                 return Err(error.into());
             }
         };
-        match self.fill(order, &grant, &records, &mut parcel) {
+        match self.fill(order, &grant, now, &records, &mut parcel) {
             Ok((bundle, list)) => {
-                let done =
+                let mut done =
                     serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
+                if let Some(approved) = order.approved {
+                    done[REQUEST_WORD] = approved.request().number.into();
+                }
                 if let Err(fault) = log.outcome(&grant, Outcome::Done(done)) {
                     // Nothing is given away that the log does not say was.
                     parcel.abandon()?;
@@ -200,6 +263,39 @@ impl Exporter<'_> {
                 Err(error)
             }
         }
+    }
+
+    /// Whether one may give so much away alone, or a second person has agreed to just this. The log has it where not.
+    fn is_anothers_word_there(
+        &self,
+        order: &Order<'_>,
+        resource: &Resource,
+        now: Stamp,
+    ) -> Result<(), ExportError> {
+        if let Some(approved) = order.approved {
+            let number = approved.request().number;
+            return match approved.covers(order.ids, order.receiver, order.handing.form()) {
+                true => Ok(()),
+                false => Err(ExportError::Uncovered { number }),
+            };
+        }
+        let (log, max) = (&self.vault.log, self.vault.config.vault.export_alone_max);
+        let given = export_requests::given_alone(log, &order.actor.name, now)?;
+        if given.saturating_add(order.ids.len() as u64) <= max {
+            return Ok(());
+        }
+        let refusal = Refusal::SecondPerson { max };
+        log.write(&[Entry {
+            schema: entry::SCHEMA,
+            at: now,
+            actor: order.actor.name.clone(),
+            origin: order.actor.origin.clone(),
+            action: Action::Export,
+            resource: resource.clone(),
+            reason: Some(order.reason.clone()),
+            outcome: Outcome::Refused(refusal.clone()),
+        }])?;
+        Err(Denied::Refused(refusal).into())
     }
 
     /// Oldest first.
@@ -226,8 +322,9 @@ impl Exporter<'_> {
         &self,
         order: &Order<'_>,
         grant: &Grant,
+        made: Stamp,
         records: &[Record],
-        parcel: &mut Parcel,
+        parcel: &mut Wrapping,
     ) -> Result<(Bundle, Digest), ExportError> {
         let (vault, mut random) = (self.vault, OsRandom::new()?);
         let mut number = [0; 16];
@@ -235,16 +332,13 @@ impl Exporter<'_> {
         let mut bundle = Bundle {
             schema: bundle::SCHEMA,
             id: number.iter().map(|byte| format!("{byte:02x}")).collect(),
-            made: clock::now(),
+            made,
             vault: vault.key.to_string(),
             by: order.actor.name.clone(),
             receiver: order.receiver.into(),
             reason: order.reason.clone(),
             entry: grant.entry(),
-            form: match order.handing {
-                Handing::Plain(_) => Form::Plain,
-                Handing::Sealed(_) => Form::Sealed,
-            },
+            form: order.handing.form(),
             recordings: Vec::with_capacity(records.len()),
         };
         let (mut told, mut logs) = (Vec::with_capacity(records.len()), RecorderLogs::default());
@@ -268,6 +362,7 @@ impl Exporter<'_> {
         let (kind, id) = (bundle::STATEMENT.into(), bundle.id.clone());
         let statement = Statement { kind, id, made: bundle.made, list };
         parcel.put_last(bundle::SIGNATURE_FILE, statement.sign(&vault.signer())?.as_bytes())?;
+        parcel.finish()?;
         Ok((bundle, list))
     }
 
@@ -277,7 +372,7 @@ impl Exporter<'_> {
         record: &Record,
         logs: &mut RecorderLogs,
         random: &mut dyn Randomness,
-        parcel: &mut Parcel,
+        parcel: &mut Wrapping,
     ) -> Result<(BundledRecording, Told), ExportError> {
         let nothing = || ExportError::Nothing { id: record.id, phase: Phase::Destroyed };
         let epoch = record.epoch().ok_or_else(nothing)?;
@@ -292,22 +387,7 @@ impl Exporter<'_> {
         told.log_size = proof.as_ref().map(|proof| proof.size);
         let mut files = Vec::with_capacity(record.files.len());
         for file in &record.files {
-            let path = format!("{folder}/{}", name_in_bundle(&file.name, &order.handing));
-            self.read_any_place(&path, parcel, &mut |place, parcel| {
-                let stored = StoredFile::open(self.runtime, place, record, file)?;
-                write_file(order, stored, file, &identities, &path, random, parcel)
-            })?;
-            let sha256 = parcel.sha256(&path).map(|digest| digest.to_string()).unwrap_or_default();
-            told.files.push((path.clone(), sha256));
-            if path.ends_with(MANIFEST_FILE) {
-                tell_manifest(&mut told, &parcel.dir().join(&path));
-            }
-            files.push(BundledFile {
-                path,
-                receipt_name: file.name.clone(),
-                body_sha256: file.body_sha256,
-                body_bytes: file.body_bytes,
-            });
+            files.push(self.file(order, (record, file), &identities, random, parcel, &mut told)?);
         }
         let one = BundledRecording {
             id: record.id,
@@ -319,11 +399,61 @@ impl Exporter<'_> {
         Ok((one, told))
     }
 
+    /// One file; of what is given in the open, also as its recorder made it.
+    fn file(
+        &self,
+        order: &Order<'_>,
+        (record, file): (&Record, &ArchivedFile),
+        identities: &Identities,
+        random: &mut dyn Randomness,
+        parcel: &mut Wrapping,
+        told: &mut Told,
+    ) -> Result<BundledFile, ExportError> {
+        let folder = bundle::folder(&record.id);
+        let path = format!("{folder}/{}", name_in_bundle(&file.name, &order.handing));
+        let (mut made, mut manifest) = (Made::Unknown, Zeroizing::new(Vec::new()));
+        self.read_any_place(&path, parcel, &mut |place, parcel| {
+            let stored = StoredFile::open(self.runtime, place, record, file)?;
+            manifest.clear();
+            let keep = path.ends_with(MANIFEST_FILE).then_some(&mut *manifest);
+            made = write_file(order, (stored, file), identities, &path, random, parcel, keep)?;
+            Ok(())
+        })?;
+        if !manifest.is_empty() {
+            tell_manifest(told, &manifest);
+        }
+        told.files.push((path.clone(), sha256_of(parcel, &path)));
+        let origin = match made {
+            Made::Unknown => None,
+            Made::Enclosed => Some(Origin::Enclosed),
+            Made::Disclosed { original, file_key } => {
+                let sealed = format!("{folder}/{}/{}", bundle::SEALED_FOLDER, last_part(&file.name));
+                self.read_any_place(&sealed, parcel, &mut |place, parcel| {
+                    let mut stored = StoredFile::open(self.runtime, place, record, file)?;
+                    let written = parcel.write(&sealed, &mut |to| {
+                        to.write_all(&original)?;
+                        io::copy(&mut stored, to).map(drop)
+                    });
+                    stored.finish()?;
+                    Ok(written?)
+                })?;
+                let named = record.receipt.files.iter().find(|named| named.name == file.name);
+                if named.map(|named| Digest(named.sha256)) != parcel.sha256(&sealed) {
+                    return Err(ExportError::Unsigned { name: file.name.clone() });
+                }
+                told.files.push((sealed.clone(), sha256_of(parcel, &sealed)));
+                Some(Origin::Disclosed { sealed, file_key: file_key.disclose().to_string() })
+            }
+        };
+        let (receipt_name, body_sha256, body_bytes) = (file.name.clone(), file.body_sha256, file.body_bytes);
+        Ok(BundledFile { path, receipt_name, body_sha256, body_bytes, origin })
+    }
+
     /// A copy that is damaged is no reason to give nothing away while another is whole.
     fn read_any_place(
         &self,
         path: &str,
-        parcel: &mut Parcel,
+        parcel: &mut Wrapping,
         read: &mut ReadPlace<'_>,
     ) -> Result<(), ExportError> {
         let mut first = None;
@@ -340,35 +470,62 @@ impl Exporter<'_> {
     }
 }
 
+/// What there is to follow a file back to its receipt by.
+enum Made {
+    /// Its first header was not kept.
+    Unknown,
+    /// That is within the file.
+    Enclosed,
+    /// That, and the key of the file.
+    Disclosed { original: Vec<u8>, file_key: FileKey },
+}
+
+/// Where `keep` is there, it gets the plain bytes too.
 fn write_file(
     order: &Order<'_>,
-    mut stored: StoredFile<'_>,
-    file: &ArchivedFile,
+    (mut stored, file): (StoredFile<'_>, &ArchivedFile),
     identities: &Identities,
     path: &str,
     random: &mut dyn Randomness,
-    parcel: &mut Parcel,
-) -> Result<(), ExportError> {
+    parcel: &mut Wrapping,
+    mut keep: Option<&mut Vec<u8>>,
+) -> Result<Made, ExportError> {
     let header = stored.header.clone();
-    let name = || file.name.clone();
-    let written = match order.handing {
+    let reseal = |source| ExportError::Reseal { name: file.name.clone(), source };
+    let open = |source| ExportError::Open { name: file.name.clone(), source };
+    let (written, made) = match order.handing {
         Handing::Plain(write_plain) => {
-            let mut plain = Opener::open((&header[..]).chain(&mut stored), identities)
-                .map_err(|source| ExportError::Open { name: name(), source })?;
-            parcel.write(path, |to| write_plain(&mut plain, to))
+            let Disclosure { original, file_key } =
+                bundle::disclose(&mut &header[..], identities).map_err(reseal)?;
+            let bytes = plain_bytes_of(file.body_bytes).unwrap_or_default();
+            let mut plain = Opener::open((&header[..]).chain(&mut stored), identities).map_err(open)?;
+            let written = parcel.write(path, &mut |to| match &mut keep {
+                Some(keep) => {
+                    (&mut plain).take(MANIFEST_BYTES_MAX).read_to_end(keep)?;
+                    write_plain(&mut (&keep[..]).chain(&mut plain), bytes, to)
+                }
+                None => write_plain(&mut plain, bytes, to),
+            });
+            (written, original.map_or(Made::Unknown, |original| Made::Disclosed { original, file_key }))
         }
         Handing::Sealed(recipients) => {
-            let header = bundle::reseal(&mut &header[..], identities, recipients, random)
-                .map_err(|source| ExportError::Reseal { name: name(), source })?;
-            parcel.write(path, |mut to| {
+            let (header, is_kept) =
+                bundle::reseal(&mut &header[..], identities, recipients, random).map_err(reseal)?;
+            let written = parcel.write(path, &mut |to| {
                 to.write_all(&header)?;
-                io::copy(&mut stored, &mut to).map(drop)
-            })
+                io::copy(&mut stored, to).map(drop)
+            });
+            (written, if is_kept { Made::Enclosed } else { Made::Unknown })
         }
     };
     // That the copy is another says more than that it does not open.
     stored.finish()?;
-    Ok(written?)
+    written?;
+    Ok(made)
+}
+
+fn sha256_of(parcel: &Wrapping, path: &str) -> String {
+    parcel.sha256(path).map(|digest| digest.to_string()).unwrap_or_default()
 }
 
 /// What a receipt says.
@@ -385,22 +542,46 @@ fn told(record: &Record) -> Told {
 }
 
 /// What the manifest says besides. One that cannot be read is in the bundle all the same.
-fn tell_manifest(told: &mut Told, path: &Path) {
-    let Ok(bytes) = std::fs::read(path) else { return };
-    let Ok(manifest) = serde_json::from_slice::<Manifest>(&bytes) else { return };
-    told.parties = Some((manifest.call.from, manifest.call.to));
-    told.gaps_s = manifest.gaps.iter().map(|gap| gap.length_s).sum();
-    told.masked_s = manifest.masked.iter().map(|span| (span.to_s - span.from_s).max(0.0)).sum();
+fn tell_manifest(told: &mut Told, bytes: &[u8]) {
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(bytes) else { return };
+    let name = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let gaps = manifest.gaps.iter().map(|gap| ToldGap {
+        party: gap.party,
+        at_s: gap.at_s,
+        length_s: gap.length_s,
+        reason: name(serde_json::to_value(gap.reason)),
+    });
+    let masked = manifest.masked.iter().map(|span| ToldMask {
+        party: span.party,
+        from_s: span.from_s,
+        to_s: span.to_s,
+        by: name(serde_json::to_value(span.by)),
+        reason: span.reason.clone(),
+    });
+    told.manifest = Some(ToldManifest {
+        gaps: gaps.collect(),
+        masked: masked.collect(),
+        caller: manifest.call.from,
+        callee: manifest.call.to,
+        rule: manifest.rule,
+        notes: manifest.notes,
+    });
 }
 
 /// `<id>.opus.age` to `<id>.opus`, and the manifest to `manifest.json`. Folders that a name has are left out.
 fn name_in_bundle(name: &str, handing: &Handing<'_>) -> String {
-    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = last_part(name);
     match handing {
         Handing::Sealed(_) => name.to_owned(),
         Handing::Plain(_) if name.ends_with(".json.age") => MANIFEST_FILE.to_owned(),
         Handing::Plain(_) => name.strip_suffix(".age").unwrap_or(name).to_owned(),
     }
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
@@ -414,15 +595,22 @@ const IDS_AT_ONCE: usize = 256;
 const README: &str = "Recordings handed over by an archive
 ====================================
 
-Open report.html. To check that nothing was changed, in this folder:
+Open report.html. To check all of it, in this folder:
 
-    sejf verify --bundle . --vault KEY
+    sejf verify --bundle . --vault KEY --recorder KEY
 
-with the archive's public key KEY as it was told to you by another way; vault.pub has what the bundle says of itself.
+with the public keys of archive and recorder as they were told to you by another way; vault.pub and bundle.json have
+what the bundle says of itself.
+
 Without sejf: `sha256sum -c SHA256SUMS` compares all files; SHA256SUMS.sig is a signed note (C2SP signed-note,
 Ed25519) with the SHA-256 of SHA256SUMS. recordings/*/receipt.json is an entry of the recorder's log, byte for byte;
-proof.json has the way from it to the signed checkpoint (RFC 9162 section 2.1.3). Files that end in .age are opened
-with `age -d -i KEYFILE`.
+proof.json has the way from it to the checkpoint that the recorder signed (RFC 9162 section 2.1.3). The receipt has the
+SHA-256 of each sealed file: those of recordings/*/sealed/*, which are age v1 files. bundle.json has their file keys
+(base64; C2SP age, \"File key\"): the key makes the MAC of the header and opens the payload, which is the file beside
+it; a WAV there has its two lengths filled in. Files that end in .age beside a receipt are under the receiver's key, and
+are opened with `age -d -i KEYFILE`; the header that the recorder made is in their stanza `sejf-origin`, sealed under
+the file key (`sejf verify --bundle . -i KEYFILE` follows it).
 
-Po polsku: proszę otworzyć report.html. `sejf verify --bundle . --vault KLUCZ` sprawdza, czy nic nie zmieniono.
+Po polsku: proszę otworzyć report.html. `sejf verify --bundle . --vault KLUCZ --recorder KLUCZ` sprawdza, czy nic nie
+zmieniono: od podpisu rejestratora do ostatniego bajtu dźwięku.
 ";

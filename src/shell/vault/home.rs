@@ -463,6 +463,8 @@ fn config_text(new: &NewVault) -> String {
         "# Configuration of a vault: see README.md.\n\
          [vault]\n\
          name = {}\n\
+         # Recordings that one person may give away in a day without another's word.\n\
+         export_alone_max = 20\n\
          # Further folders for the keys, each on another device or host.\n\
          key_places = [{}]\n\n\
          [[place]]\n\

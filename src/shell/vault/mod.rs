@@ -9,6 +9,7 @@ pub mod destroy;
 pub mod drills;
 pub mod duties;
 pub mod export;
+pub mod export_requests;
 pub mod forward;
 pub mod home;
 pub mod hsm;
@@ -36,5 +37,6 @@ pub mod scrub;
 mod turns;
 pub mod unlocking;
 pub mod users;
+pub mod wrapping;
 
 pub use crate::shell::vault::mirror::Repair;

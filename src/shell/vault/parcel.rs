@@ -155,7 +155,7 @@ impl Parcel {
     }
 }
 
-fn fault(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ParcelError {
+pub(super) fn fault(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ParcelError {
     let path = path.to_path_buf();
     move |source| ParcelError { doing, path, source }
 }

@@ -14,15 +14,16 @@ use crate::shell::receipts::{DIR_NAME, read_file};
 use crate::shell::vault::catalog::{Catalog, CatalogError};
 use crate::shell::vault::home::Vault;
 
-/// Recorders' logs. What was read of one is kept: an export has many recordings of it.
+/// Recorders' logs. What had to be reckoned of one is kept: an export has many recordings of it.
 #[derive(Default)]
 pub struct RecorderLogs {
-    known: BTreeMap<String, Option<(String, Vec<Hash>)>>,
+    reckoned: BTreeMap<String, Option<Vec<Hash>>>,
 }
 
 impl RecorderLogs {
-    /// The proof that a recording's receipt is in its recorder's log: from the spool where that is on this machine,
-    /// else from what the catalog knows. `None` where neither has all of it.
+    /// The proof that a recording's receipt is in its recorder's log, from hashes of its entries alone: what else the
+    /// log says is of other people. From the spool where that is on this machine, else from what the catalog knows.
+    /// `None` where neither has all of it.
     pub async fn prove(
         &mut self,
         vault: &Vault,
@@ -30,22 +31,30 @@ impl RecorderLogs {
         record: &Record,
     ) -> Result<Option<Proof>, CatalogError> {
         let Ok(key) = record.recorder.parse::<VerifyKey>() else { return Ok(None) };
-        let entry = record.receipt.to_entry();
+        let (entry, index) = (record.receipt.to_entry(), record.receipt_index);
+        let good = |proof: &Proof| proof.verify(&entry, &key).is_ok();
         let spools = vault.config.recorders.iter().filter(|recorder| recorder.key == record.recorder);
         for spool in spools.filter_map(|recorder| recorder.spool.as_ref()) {
-            let proof = prove_in(&spool.join(DIR_NAME), &key, record.receipt_index);
-            let proof = proof.map(|(_, proof)| proof);
-            if let Some(proof) = proof.filter(|proof| proof.verify(&entry, &key).is_ok()) {
+            let proof = prove_in(&spool.join(DIR_NAME), &key, index).map(|(_, proof)| proof);
+            if let Some(proof) = proof.filter(good) {
                 return Ok(Some(proof));
             }
         }
-        if !self.known.contains_key(&record.recorder) {
-            let log = leaves(catalog, &record.recorder).await?;
-            self.known.insert(record.recorder.clone(), log);
+        let Some(position) = catalog.recorder_position(&record.recorder).await? else { return Ok(None) };
+        let hashes = catalog.hashes(&record.recorder, index, position.size).await?;
+        if let Some(proof) = Proof::make(&key, &hashes, index, &position.checkpoint).filter(good) {
+            return Ok(Some(proof));
         }
-        let Some(Some((checkpoint, leaves))) = self.known.get(&record.recorder) else { return Ok(None) };
-        let proof = Proof::make(&key, &leaves[..], record.receipt_index, checkpoint);
-        Ok(proof.filter(|proof| proof.verify(&entry, &key).is_ok()))
+        // Noted before the catalog kept hashes.
+        if !self.reckoned.contains_key(&record.recorder) {
+            let leaves = leaves(catalog, &record.recorder, position.size).await?;
+            if let Some(leaves) = &leaves {
+                catalog.put_hashes(&record.recorder, leaves).await?;
+            }
+            self.reckoned.insert(record.recorder.clone(), leaves);
+        }
+        let Some(Some(leaves)) = self.reckoned.get(&record.recorder) else { return Ok(None) };
+        Ok(Proof::make(&key, &leaves[..], index, &position.checkpoint).filter(good))
     }
 }
 
@@ -69,29 +78,37 @@ pub fn prove_in(dir: &Path, key: &VerifyKey, index: u64) -> Option<(Vec<u8>, Pro
     })
 }
 
-/// All entries of a recorder's log, hashed, with its checkpoint. `None` where one is not known.
-async fn leaves(catalog: &Catalog, recorder: &str) -> Result<Option<(String, Vec<Hash>)>, CatalogError> {
-    let Some(position) = catalog.recorder_position(recorder).await? else { return Ok(None) };
-    let mut leaves = Vec::new();
+/// All entries of a recorder's log, hashed. `None` where one is not known.
+async fn leaves(catalog: &Catalog, recorder: &str, size: u64) -> Result<Option<Vec<Hash>>, CatalogError> {
+    let mut leaves = BTreeMap::new();
+    let mut from = 0;
     loop {
-        let from = leaves.len() as u64;
         let page = catalog.receipts_of(recorder, from, PAGE).await?;
-        // An entry that is no receipt, or whose recording is not here yet.
-        let is_whole = (from..).zip(&page).all(|(index, (found, _))| index == *found);
-        if page.is_empty() || !is_whole {
-            break;
-        }
+        let Some((last, _)) = page.last() else { break };
+        from = last + 1;
         let ids: Vec<_> = page.iter().map(|(_, id)| *id).collect();
-        let mut records: BTreeMap<_, _> =
-            catalog.get_all(&ids).await?.into_iter().map(|record| (record.id, record)).collect();
-        for id in ids {
-            let Some(record) = records.remove(&id) else { return Ok(None) };
-            leaves.push(Hash::leaf(&record.receipt.to_entry()));
+        for record in catalog.get_all(&ids).await? {
+            leaves.insert(record.receipt_index, Hash::leaf(&record.receipt.to_entry()));
         }
     }
-    let is_whole = leaves.len() as u64 >= position.size;
-    leaves.truncate(usize::try_from(position.size).unwrap_or(usize::MAX));
-    Ok(is_whole.then_some((position.checkpoint, leaves)))
+    // What is awaited, and what happened to the recorder itself.
+    from = 0;
+    loop {
+        let page = catalog.awaited(recorder, from, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        from = last.index + 1;
+        leaves.extend(page.iter().map(|one| (one.index, Hash::leaf(&one.receipt.to_entry()))));
+    }
+    from = 0;
+    loop {
+        let page = catalog.recorder_events(recorder, from, PAGE).await?;
+        let Some((last, _)) = page.last() else { break };
+        from = last + 1;
+        leaves.extend(page.iter().map(|(index, entry)| (*index, Hash::leaf(entry))));
+    }
+    leaves.split_off(&size);
+    let is_whole = leaves.keys().copied().eq(0..size);
+    Ok(is_whole.then(|| leaves.into_values().collect()))
 }
 
 const TRIES: usize = 5;

@@ -1,5 +1,5 @@
-//! Restoring, for practice: a sample from every place into an empty folder, verified there, and opened where the
-//! vault is unlocked. What was opened is looked at and forgotten: no plain byte is written.
+//! Restoring, for practice: a sample from every place into an empty folder, verified there, and where the vault is
+//! unlocked opened and played to its end. What was opened is counted and forgotten: no plain byte is written.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -11,11 +11,14 @@ use crate::archive::access::{Action, Actor, Request};
 use crate::archive::copies::{ObjectFacts, Part, objects};
 use crate::archive::entry::{Outcome, Resource};
 use crate::archive::record::{ArchivedFile, Digest, Record, RecordingId};
+use crate::recording::manifest::{Manifest, State};
+use crate::recording::playback::{self, PlaybackError, Played};
 use crate::seal::identity::Identities;
 use crate::seal::open::{OpenError, Opener};
 use crate::seal::random::Randomness;
 use crate::seal::receipt::ReceiptState;
 use crate::shell::clock;
+use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::copies::{Copier, CopyFault};
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::place::{self, Content, Found, Place};
@@ -42,6 +45,10 @@ pub struct PlaceReport {
     pub bytes: u64,
     /// Of these, files that were opened and are what they should be.
     pub opened: u64,
+    /// Of these, sound that was decoded to its end.
+    pub decoded: u64,
+    /// Seconds of sound that was decoded.
+    pub decoded_s: u64,
     /// What is wrong.
     pub failures: Vec<String>,
 }
@@ -140,6 +147,7 @@ async fn restore_one(
             Err(why) => report.failures.push(format!("{name}: {why}")),
         }
     }
+    let (mut manifest, mut played) = (None, Vec::new());
     for file in &record.files {
         let names = [
             file.header_object(&record.id, record.receipt.start),
@@ -157,13 +165,44 @@ async fn restore_one(
         };
         report.files += 1;
         report.bytes += file.header_bytes + file.body_bytes;
-        if let Some(identities) = &identities {
-            match open(&path, file, record, identities) {
-                Ok(()) => report.opened += 1,
-                Err(why) => report.failures.push(format!("{}: {why}", file.name)),
+        let Some(identities) = &identities else { continue };
+        match open(&path, file, record, identities, &mut manifest) {
+            Ok(found) => {
+                report.opened += 1;
+                played.extend(found.map(|played| (file.name.as_str(), played)));
             }
+            Err(why) => report.failures.push(format!("{}: {why}", file.name)),
         }
     }
+    let sound = played.iter().filter(|(_, played)| played.channels > 0);
+    report.decoded += sound.clone().count() as u64;
+    report.decoded_s += sound.map(|(_, played)| played.seconds() as u64).sum::<u64>();
+    if let Some(manifest) = manifest {
+        report.failures.extend(faults_of(&manifest, record, &played));
+    }
+}
+
+/// What a manifest says otherwise than the sound that was played.
+fn faults_of(manifest: &Manifest, record: &Record, played: &[(&str, Played)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    if manifest.id != record.receipt.id || manifest.start != record.receipt.start {
+        faults.push(format!("{}: its manifest is of another recording", record.id));
+    }
+    for file in manifest.files.iter().filter(|file| file.kind == "audio") {
+        // What did not play is told.
+        let Some((name, played)) = played.iter().find(|(name, _)| *name == file.name) else { continue };
+        if u32::from(file.channels) != u32::from(played.channels) || file.sample_rate_hz != played.rate_hz {
+            faults.push(format!(
+                "{name}: {} channels at {} Hz, and its manifest says {} at {}",
+                played.channels, played.rate_hz, file.channels, file.sample_rate_hz
+            ));
+        }
+        let (seconds, said) = (played.seconds(), manifest.duration_s);
+        if manifest.state == State::Complete && (seconds - said).abs() > LENGTH_S {
+            faults.push(format!("{name}: {seconds:.3} s of sound, and its manifest says {said:.3} s"));
+        }
+    }
+    faults
 }
 
 fn identities(keys: &KeyRing, record: &Record) -> Result<Identities, String> {
@@ -226,36 +265,41 @@ fn digest(file: &mut File, bytes: u64) -> io::Result<Digest> {
     Ok(Digest(digest))
 }
 
-/// Opens all of it, and looks at how it begins.
-fn open(path: &Path, file: &ArchivedFile, record: &Record, identities: &Identities) -> Result<(), String> {
+/// Opens all of it, and plays what is sound. A manifest is read.
+fn open(
+    path: &Path,
+    file: &ArchivedFile,
+    record: &Record,
+    identities: &Identities,
+    manifest: &mut Option<Manifest>,
+) -> Result<Option<Played>, String> {
     let sealed = File::open(path).map_err(|error| error.to_string())?;
     let mut opener =
         Opener::open(io::BufReader::new(sealed), identities).map_err(|error| error.to_string())?;
-    let mut first = zeroize::Zeroizing::new(Vec::new());
-    loop {
-        match opener.next_chunk() {
-            Ok(Some(chunk)) if first.is_empty() => {
-                first.extend_from_slice(&chunk[..chunk.len().min(FIRST_BYTES)]);
-            }
-            Ok(Some(_)) => {}
-            Ok(None) => break,
-            // As it was found after its recorder had died.
-            Err(OpenError::Cut { .. }) if record.receipt.state == ReceiptState::Interrupted => break,
-            Err(error) => return Err(error.to_string()),
+    let result = match playback::content_of(&file.name) {
+        Some(content) => playback::play(&mut opener, content).map(Some),
+        None if file.name.ends_with(".json.age") => {
+            let plain = match file.body_bytes {
+                bytes if bytes > MANIFEST_BYTES_MAX => return Err("it is too long for a manifest".into()),
+                _ => opener.read_whole().map_err(|error| error.to_string())?,
+            };
+            *manifest = Some(serde_json::from_slice(&plain).map_err(|error| error.to_string())?);
+            return Ok(None);
         }
-    }
-    let begins = |at: usize, what: &[u8]| first.get(at..at + what.len()) == Some(what);
-    let is_what_it_is_called = if file.name.ends_with(".opus.age") {
-        // RFC 7845, 3: a page with the identification header comes first; its segment table has one entry.
-        begins(0, b"OggS") && begins(28, b"OpusHead")
-    } else if file.name.ends_with(".wav.age") {
-        begins(0, b"RIFF") && begins(8, b"WAVE")
-    } else if file.name.ends_with(".json.age") {
-        begins(0, b"{")
-    } else {
-        true
+        None => io::copy(&mut opener, &mut io::sink()).map(|_| None).map_err(PlaybackError::from),
     };
-    if is_what_it_is_called { Ok(()) } else { Err("it opens, and is not what its name says".into()) }
+    match result {
+        Ok(played) => Ok(played),
+        // As it was found after its recorder had died: what there is of it has been played.
+        Err(PlaybackError::Read(error)) if is_cut(&error, record) => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-const FIRST_BYTES: usize = 64;
+fn is_cut(error: &io::Error, record: &Record) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OpenError>());
+    record.receipt.state == ReceiptState::Interrupted && matches!(inner, Some(OpenError::Cut { .. }))
+}
+
+/// By how much sound and call may differ: what a recorder promises of its gaps.
+const LENGTH_S: f64 = 0.1;

@@ -1,34 +1,36 @@
 //! Checks a bundle with nothing but the bundle, and keys that are known from elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 
-use ring::digest;
 use serde::Serialize;
 
 use crate::archive::bundle::{
-    BUNDLE_FILE, Bundle, BundledFile, BundledRecording, Form, KEY_FILE, SCHEMA, SIGNATURE_FILE, STATEMENT,
-    SUMS_FILE, folder,
+    BUNDLE_FILE, Bundle, BundledFile, BundledRecording, Form, KEY_FILE, Origin, SCHEMA, SIGNATURE_FILE,
+    STATEMENT, SUMS_FILE, folder,
 };
 use crate::archive::entry::Entry;
 use crate::archive::proof::{Proof, ProofError};
 use crate::archive::record::Digest;
 use crate::archive::sums::{Statement, StatementError, Sums, SumsError};
+use crate::archive::tarball;
+use crate::seal::identity::Identities;
 use crate::seal::note::VerifyKey;
 use crate::seal::receipt::Receipt;
+use crate::shell::verify::bundle_origin::{Broken, Followed, Why, follow, hash, hash_tail};
+use crate::shell::verify::bundle_source::{Opened, Source};
 use crate::shell::verify::fault::VerifyError;
-use crate::shell::verify::log::read_regular;
-use crate::shell::verify::{Found, hash};
 
 /// What is known of a bundle from elsewhere.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct BundleAsked<'a> {
     /// The archive's public key.
     pub vault: Option<&'a str>,
     /// The recorder's public key.
     pub recorder: Option<&'a str>,
+    /// The receiver's keys: with them a sealed bundle is followed to its receipts.
+    pub identities: Option<&'a Identities>,
 }
 
 /// What a bundle is.
@@ -50,6 +52,13 @@ pub struct BundleReport {
     pub recordings: u64,
     /// Those whose receipt is proved to be in its recorder's log.
     pub proved: u64,
+    /// Of these, those whose sound and manifest are what the receipt names, byte for byte: from the recorder's signature
+    /// on, nothing of it is the archive's word.
+    pub followed: u64,
+    /// Recordings where that takes the receiver's key.
+    pub locked: u64,
+    /// Recordings of which only the archive says that they are what the receipt names.
+    pub words: u64,
     /// Keys of recorders.
     pub recorders: BTreeSet<String>,
     /// Whether the recorders' keys were known from elsewhere.
@@ -82,6 +91,14 @@ pub enum BundleFault {
     Missing {
         /// Path in the bundle.
         file: String,
+    },
+    /// The archive that it is in has another form, and was not looked into.
+    #[error("refused: {fault}")]
+    Refused {
+        /// Nothing: it is of all of them.
+        file: String,
+        /// Why.
+        fault: String,
     },
     /// A link, a pipe, a folder.
     #[error("{file} is no file")]
@@ -123,6 +140,7 @@ impl BundleFault {
             | Self::Changed { file }
             | Self::Missing { file }
             | Self::NotAFile { file }
+            | Self::Refused { file, .. }
             | Self::Unreadable { file, .. }
             | Self::Signature { file, .. }
             | Self::Wrong { file, .. } => file,
@@ -155,6 +173,19 @@ impl BundleReport {
         if unproved > 0 {
             text.push_str(&format!(", {unproved} by the archive's word alone"));
         }
+        text.push_str(&format!(
+            "\n{} recordings are what their recorder signed, to the last byte",
+            self.followed
+        ));
+        if self.locked > 0 {
+            text.push_str(&format!(", {} to be checked with the receiver's key (-i KEYFILE)", self.locked));
+        }
+        if self.words > 0 {
+            text.push_str(&format!(
+                ", {} by the archive's word alone: it has not kept how the recorder had sealed them",
+                self.words
+            ));
+        }
         if !self.recorders_pinned && self.proved > 0 {
             text.push_str("; recorders as the bundle names them (--recorder KEY to say which)");
         }
@@ -162,18 +193,27 @@ impl BundleReport {
     }
 }
 
-/// Checks the bundle in the folder `dir`.
-pub fn bundle(dir: &Path, asked: &BundleAsked<'_>) -> Result<BundleReport, VerifyError> {
+/// Checks the bundle in a folder, or in a tar archive, which is not unpacked.
+pub fn bundle(path: &Path, asked: &BundleAsked<'_>) -> Result<BundleReport, VerifyError> {
     let pin = |text: Option<&str>| {
         let key = text.map(|text| text.parse::<VerifyKey>()).transpose();
         key.map_err(|source| VerifyError::Recorder { source })
     };
     let (vault, recorder) = (pin(asked.vault)?, pin(asked.recorder)?);
-    let Found { names, faults } = Found::below(dir)?;
-    let mut check =
-        Check { dir: dir.into(), recorder, bad: BTreeSet::new(), report: BundleReport::default() };
-    check.report.pinned = vault.is_some();
-    check.report.recorders_pinned = check.recorder.is_some();
+    let report = BundleReport {
+        pinned: vault.is_some(),
+        recorders_pinned: recorder.is_some(),
+        vault: vault.as_ref().map(ToString::to_string).unwrap_or_default(),
+        ..BundleReport::default()
+    };
+    let Opened { source, names, faults } = match Source::open(path)? {
+        Ok(opened) => opened,
+        Err(fault) => {
+            let faults = vec![BundleFault::Refused { file: String::new(), fault: fault.to_string() }];
+            return Ok(BundleReport { faults, ..report });
+        }
+    };
+    let mut check = Check { source, recorder, identities: asked.identities, bad: BTreeSet::new(), report };
     for fault in faults {
         let (file, fault) = (String::new(), fault.to_string());
         check.tell(BundleFault::Unreadable { file, fault });
@@ -189,15 +229,16 @@ pub fn bundle(dir: &Path, asked: &BundleAsked<'_>) -> Result<BundleReport, Verif
     Ok(check.report)
 }
 
-struct Check {
-    dir: PathBuf,
+struct Check<'a> {
+    source: Source,
     recorder: Option<VerifyKey>,
+    identities: Option<&'a Identities>,
     /// Files that are told already: what is in them says nothing.
     bad: BTreeSet<String>,
     report: BundleReport,
 }
 
-impl Check {
+impl Check<'_> {
     fn tell(&mut self, fault: BundleFault) {
         if self.bad.insert(fault.file().to_owned()) {
             self.report.faults.push(fault);
@@ -213,17 +254,20 @@ impl Check {
         if self.bad.contains(file) {
             return None;
         }
-        let path = self.dir.join(file);
-        let is_small = |bytes: u64| bytes <= SMALL_BYTES_MAX;
-        match std::fs::symlink_metadata(&path) {
-            Ok(facts) if facts.is_file() && !is_small(facts.len()) => {
-                self.wrong(file, "it is longer than any of its kind");
-                return None;
+        let opened = self.source.file(file).and_then(|opened| {
+            if opened.bytes > SMALL_BYTES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
             }
-            _ => {}
-        }
-        match read_regular(&path) {
+            let mut bytes = Vec::new();
+            opened.take(SMALL_BYTES_MAX).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        match opened {
             Ok(bytes) => Some(bytes),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.wrong(file, "it is longer than any of its kind");
+                None
+            }
             Err(error) => {
                 self.tell(io_fault(file, &error));
                 None
@@ -287,17 +331,11 @@ impl Check {
                 self.tell(BundleFault::Missing { file: file.clone() });
                 continue;
             }
-            let path = self.dir.join(file);
-            let hashed = match std::fs::symlink_metadata(&path) {
-                Ok(facts) if !facts.is_file() => Err(io::ErrorKind::InvalidInput.into()),
-                Ok(_) => hash(&path),
-                Err(error) => Err(error),
-            };
-            match hashed {
+            match hash(&self.source, file) {
                 Ok((bytes, sha256)) => {
                     self.report.files += 1;
                     self.report.bytes += bytes;
-                    if Digest(sha256) != sum.sha256 {
+                    if sha256 != sum.sha256 {
                         // A key that is no key is one that was changed.
                         self.tell(BundleFault::Changed { file: file.clone() });
                     }
@@ -338,7 +376,8 @@ impl Check {
         let is_it = statement.is_none_or(|statement| {
             statement.id == bundle.id && statement.made == bundle.made && bundle.vault == key.to_string()
         });
-        if !is_it {
+        let made_s = tarball::seconds(bundle.made);
+        if !is_it || self.source.made_s().is_some_and(|of_archive| of_archive != made_s) {
             self.wrong(BUNDLE_FILE, "it is of another bundle than the signature");
         }
         if let (Some(entry), Some(proof)) = (self.read(VAULT_ENTRY), self.proof(VAULT_PROOF)) {
@@ -349,12 +388,42 @@ impl Check {
                 self.wrong(VAULT_ENTRY, "it is not the entry of this export");
             }
         }
+        if self.names_twice(bundle) {
+            return;
+        }
         for recording in &bundle.recordings {
-            self.recording(recording);
             for file in &recording.files {
                 self.payload(file, bundle.form);
             }
+            let Some(receipt) = self.recording(recording) else { continue };
+            let is_proved = self.receipt_proved(recording, &receipt);
+            self.report.proved += u64::from(is_proved);
+            match self.followed(recording, &receipt) {
+                Some(Followed::ToReceipt) => self.report.followed += u64::from(is_proved),
+                Some(Followed::Locked) => self.report.locked += 1,
+                Some(Followed::Word) => self.report.words += 1,
+                None => {}
+            }
         }
+    }
+
+    /// Whether a recording or a file is named twice: else a small list could have a long file read without end.
+    fn names_twice(&mut self, bundle: &Bundle) -> bool {
+        let (mut ids, mut paths) = (BTreeSet::new(), BTreeSet::new());
+        for recording in &bundle.recordings {
+            let mut is_new = ids.insert(recording.id);
+            for file in &recording.files {
+                is_new &= paths.insert(&file.path);
+                if let Some(Origin::Disclosed { sealed, .. }) = &file.origin {
+                    is_new &= paths.insert(sealed);
+                }
+            }
+            if !is_new {
+                self.wrong(BUNDLE_FILE, format!("recording {} or a file of it is named twice", recording.id));
+                return true;
+            }
+        }
+        false
     }
 
     fn proof(&mut self, file: &str) -> Option<Proof> {
@@ -375,15 +444,21 @@ impl Check {
         verified.is_ok()
     }
 
-    fn recording(&mut self, recording: &BundledRecording) {
-        let folder = folder(&recording.id);
-        let (receipt_file, proof_file) = (format!("{folder}/receipt.json"), format!("{folder}/proof.json"));
+    /// The receipt of a recording, whose files are those that are here.
+    fn recording(&mut self, recording: &BundledRecording) -> Option<Receipt> {
+        let receipt_file = receipt_file(recording);
         self.report.recorders.insert(recording.recorder.clone());
-        let Some(entry) = self.read(&receipt_file) else { return };
+        let entry = self.read(&receipt_file)?;
         let receipt = match Receipt::from_entry(&entry) {
             Ok(receipt) if receipt.id == recording.id.to_string() => receipt,
-            Ok(_) => return self.wrong(&receipt_file, "it is of another recording"),
-            Err(error) => return self.wrong(&receipt_file, error),
+            Ok(_) => {
+                self.wrong(&receipt_file, "it is of another recording");
+                return None;
+            }
+            Err(error) => {
+                self.wrong(&receipt_file, error);
+                return None;
+            }
         };
         for file in &recording.files {
             let named = receipt.files.iter().find(|named| named.name == file.receipt_name);
@@ -392,17 +467,62 @@ impl Check {
                 self.wrong(&receipt_file, format!("it does not name {name}, or names a shorter file"));
             }
         }
-        if !recording.proved {
-            return;
+        for named in &receipt.files {
+            if recording.files.iter().filter(|file| file.receipt_name == named.name).count() != 1 {
+                self.wrong(BUNDLE_FILE, format!("it leaves out {}, or has it twice", named.name));
+            }
         }
+        Some(receipt)
+    }
+
+    /// Whether the receipt is in its recorder's log.
+    fn receipt_proved(&mut self, recording: &BundledRecording, receipt: &Receipt) -> bool {
+        if !recording.proved {
+            return false;
+        }
+        let proof_file = format!("{}/proof.json", folder(&recording.id));
         let key = match recording.recorder.parse::<VerifyKey>() {
             Ok(key) => self.recorder.clone().unwrap_or(key),
-            Err(error) => return self.wrong(BUNDLE_FILE, error),
+            Err(error) => {
+                self.wrong(BUNDLE_FILE, error);
+                return false;
+            }
         };
-        let Some(proof) = self.proof(&proof_file) else { return };
-        if self.proved(&proof_file, &proof, &entry, &key, recording.receipt_index) {
-            self.report.proved += 1;
+        let Some(proof) = self.proof(&proof_file) else { return false };
+        self.proved(&proof_file, &proof, &receipt.to_entry(), &key, recording.receipt_index)
+            && !self.bad.contains(&receipt_file(recording))
+    }
+
+    /// How far all files of a recording lead back to its receipt; nothing where something is wrong with one.
+    fn followed(&mut self, recording: &BundledRecording, receipt: &Receipt) -> Option<Followed> {
+        let mut all = Followed::ToReceipt;
+        for file in &recording.files {
+            let named = receipt.files.iter().find(|named| named.name == file.receipt_name)?;
+            let sealed = match &file.origin {
+                Some(Origin::Disclosed { sealed, .. }) => sealed,
+                _ => &file.path,
+            };
+            if self.bad.contains(&file.path) || self.bad.contains(sealed) {
+                return None;
+            }
+            match follow(&self.source, file, named, self.identities) {
+                Ok(Followed::ToReceipt) => {}
+                // What is said without proof counts least.
+                Ok(Followed::Locked) if all == Followed::ToReceipt => all = Followed::Locked,
+                Ok(Followed::Locked) => {}
+                Ok(Followed::Word) => all = Followed::Word,
+                Err(Broken { file, fault: Why::Io(error) }) => {
+                    self.tell(io_fault(&file, &error));
+                    return None;
+                }
+                Err(Broken { file, fault }) => {
+                    self.wrong(&file, fault);
+                    return None;
+                }
+            }
         }
+        let is_whole = !self.bad.contains(&receipt_file(recording)) && !self.bad.contains(BUNDLE_FILE);
+        (is_whole && !recording.files.is_empty()).then_some(all)
     }
 
     /// Whether a file is there, and where it is sealed, whether its payload is the archive's.
@@ -410,14 +530,18 @@ impl Check {
         if self.bad.contains(&file.path) {
             return;
         }
-        let path = self.dir.join(&file.path);
-        if !crate::archive::sums::is_plain_path(&file.path) || !path.is_file() {
-            return self.tell(BundleFault::Missing { file: file.path.clone() });
+        let opened = self.source.file(&file.path).map(drop);
+        if let Err(error) = opened {
+            return self.tell(match error.kind() {
+                // Not a path of a bundle.
+                io::ErrorKind::InvalidInput => BundleFault::Missing { file: file.path.clone() },
+                _ => io_fault(&file.path, &error),
+            });
         }
         if form == Form::Plain {
             return;
         }
-        match hash_tail(&path, file.body_bytes) {
+        match hash_tail(&self.source, &file.path, file.body_bytes) {
             Ok(Some(sha256)) if sha256 == file.body_sha256 => {}
             Ok(_) => self.wrong(&file.path, "its payload is not the archive's"),
             Err(error) => self.tell(io_fault(&file.path, &error)),
@@ -425,22 +549,8 @@ impl Check {
     }
 }
 
-/// SHA-256 of the last `bytes` of a file; nothing where it is shorter.
-fn hash_tail(path: &Path, bytes: u64) -> io::Result<Option<Digest>> {
-    let mut file = File::open(path)?;
-    let Some(start) = file.metadata()?.len().checked_sub(bytes) else { return Ok(None) };
-    file.seek(SeekFrom::Start(start))?;
-    let mut context = digest::Context::new(&digest::SHA256);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            let mut sha256 = [0; 32];
-            sha256.copy_from_slice(context.finish().as_ref());
-            return Ok(Some(Digest(sha256)));
-        }
-        context.update(&buffer[..read]);
-    }
+fn receipt_file(recording: &BundledRecording) -> String {
+    format!("{}/receipt.json", folder(&recording.id))
 }
 
 fn io_fault(file: &str, error: &io::Error) -> BundleFault {

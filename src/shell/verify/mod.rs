@@ -4,6 +4,8 @@
 
 mod beneath;
 mod bundle;
+mod bundle_origin;
+mod bundle_source;
 mod fault;
 mod log;
 pub(in crate::shell) mod medium;

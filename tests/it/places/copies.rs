@@ -11,6 +11,9 @@ use sejf::archive::record::{ArchivedFile, Phase, Record, RecordingId};
 use sejf::archive::slip::Slip;
 use sejf::base::counters::Counters;
 use sejf::base::time::Stamp;
+use sejf::codec::ogg::{Head, OggOpus, PACKET_SAMPLES};
+use sejf::codec::opus_packet::{Frames, SILENCE};
+use sejf::recording::manifest::Manifest;
 use sejf::seal::header::Header;
 use sejf::seal::identity::{Identities, generate_x25519};
 use sejf::seal::random::{Randomness, Seeded};
@@ -40,6 +43,20 @@ struct Archive {
     store: Store,
     random: Seeded,
     records: Vec<Record>,
+    /// How recordings that are taken in are other than they should be, though they are sealed as they are.
+    fault: Sealed,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Sealed {
+    #[default]
+    Well,
+    /// Their manifests tell of more sound.
+    Longer,
+    /// A byte of their sound was spoilt before.
+    Spoilt,
+    /// Their sound lacks its end.
+    Unended,
 }
 
 impl Archive {
@@ -81,7 +98,7 @@ impl Archive {
         fs::write(home.join("vault.toml"), config).unwrap();
         let vault = Vault::open(&home).unwrap();
         let ring = vault.unlock(&[Identities::parse(&identity).unwrap()]).unwrap();
-        Self { dir, vault, ring, store, random, records: Vec::new() }
+        Self { dir, vault, ring, store, random, records: Vec::new(), fault: Sealed::Well }
     }
 
     async fn catalog(&self) -> Catalog {
@@ -100,7 +117,15 @@ impl Archive {
             let record = self.record(number, start);
             let envelopes = self.ring.envelopes_for(&epoch, &[record.id]).unwrap();
             let mut files = Vec::new();
-            for (kind, plain) in [("opus", opus(number)), ("json", b"{\"schema\":1}".to_vec())] {
+            let (mut sound, seconds) = opus(number);
+            let longer_s = if self.fault == Sealed::Longer { 0.25 } else { 0.0 };
+            let manifest = manifest(&record, seconds + longer_s);
+            match self.fault {
+                Sealed::Spoilt => sound[200] ^= 1,
+                Sealed::Unended => sound.truncate(sound.len() - 7),
+                Sealed::Well | Sealed::Longer => {}
+            }
+            for (kind, plain) in [("opus", sound), ("json", manifest)] {
                 let sealed = seal_whole(&plain, &recipients, &mut self.random).unwrap();
                 let old = Header::read(&mut &sealed[..]).unwrap().to_bytes().len();
                 let header =
@@ -234,13 +259,40 @@ impl Archive {
     }
 }
 
-/// What an Opus file begins with.
-fn opus(number: u64) -> Vec<u8> {
-    let mut plain = b"OggS\0\x02".to_vec();
-    plain.resize(26, 0);
-    plain.extend(b"\x01\x13OpusHead\x01\x02");
-    plain.extend((0..1_000 + number * 37).map(|at| (at * number % 251) as u8));
-    plain
+/// A second of silence and more, as a recorder writes it, and its length.
+fn opus(number: u64) -> (Vec<u8>, f64) {
+    let comments = [format!("NUMBER={number}")];
+    let head = Head { pre_skip: 312, input_rate_hz: 8_000, vendor: "v", comments: &comments, serial: 7 };
+    let (mut out, packets) = (Vec::new(), 51 + number);
+    let mut file = OggOpus::new(&head, &mut out);
+    for _ in 0..packets {
+        let mut packet = Vec::new();
+        Frames::parse(&SILENCE).unwrap().self_delimited(&mut packet);
+        packet.extend(SILENCE);
+        file.packet(packet, &mut out);
+    }
+    file.finish(packets * PACKET_SAMPLES, &mut out);
+    (out, (packets * PACKET_SAMPLES - 312) as f64 / 48_000.0)
+}
+
+fn manifest(record: &Record, duration_s: f64) -> Vec<u8> {
+    let sound = serde_json::json!({
+        "name": format!("{}.opus.age", record.id), "kind": "audio", "bytes": 1, "sha256": "", "format": "opus",
+        "channels": 2, "sample_rate_hz": 48_000,
+    });
+    let call = serde_json::json!({
+        "call_ids": [], "from": "sip:a@b", "to": "sip:c@d", "caller": "a", "callee": "c", "ended_by": null,
+        "status": 200, "orphan": false,
+    });
+    let manifest = serde_json::json!({
+        "schema": 1, "id": record.id.to_string(), "state": "complete", "start": record.receipt.start,
+        "end": record.receipt.end, "answered": null, "duration_s": duration_s, "trunk": "t", "rule": "all@1",
+        "retention_class": "calls", "call": call, "streams": [], "gaps": [], "files": [sound],
+        "counters": record.receipt.counters, "ladder": [], "notes": [],
+        "recorder": { "id": "recorder", "version": "0.1.0" },
+    });
+    serde_json::from_value::<Manifest>(manifest.clone()).unwrap();
+    serde_json::to_vec(&manifest).unwrap()
 }
 
 fn archived(id: &RecordingId, kind: &str, header: &[u8], body: &[u8]) -> ArchivedFile {
@@ -679,7 +731,7 @@ fn a_header_that_is_not_under_its_envelope_goes_nowhere() {
         let mut record = archive.record(1, archive.records[0].receipt.start);
         let epoch = record.epoch().unwrap();
         let recipients = Recipients::parse([archive.ring.epoch(&epoch).unwrap().recipient.clone()]).unwrap();
-        let sealed = seal_whole(&opus(1), &recipients, &mut archive.random).unwrap();
+        let sealed = seal_whole(&opus(1).0, &recipients, &mut archive.random).unwrap();
         let length = Header::read(&mut &sealed[..]).unwrap().to_bytes().len();
         let file = archived(&record.id, "opus", &sealed[..length], &sealed[length..]);
         let first = open(&archive.vault.config.places[0]).unwrap();
@@ -720,6 +772,7 @@ fn a_sample_from_every_place_is_restored_and_opened() {
         assert!(report.is_good(), "{report:?}");
         for place in &report.places {
             assert_eq!((place.sample.len(), place.files, place.opened), (8, 24, 16));
+            assert_eq!((place.decoded, place.decoded_s), (8, 8));
         }
         assert!(restore(1, &target, true).await.is_err(), "the folder is not empty");
         let locked = restore(3, &archive.dir.path().join("locked"), false).await.unwrap();
@@ -741,6 +794,35 @@ fn a_sample_from_every_place_is_restored_and_opened() {
         // Of two recordings the sound, the manifest and the slip.
         assert_eq!((report.is_good(), report.places[2].failures.len()), (false, 6), "{report:?}");
     });
+}
+
+/// What is sealed well, copied well and opens well, and is no sound all the same.
+#[test]
+fn what_does_not_play_is_told() {
+    for (fault, words) in [
+        (Sealed::Longer, "s of sound, and its manifest says"),
+        (Sealed::Spoilt, "page 2 of the sound is damaged"),
+        (Sealed::Unended, "failed to fill whole buffer"),
+    ] {
+        let mut archive = Archive::new(THREE, "");
+        archive.fault = fault;
+        wait(async {
+            archive.take_in(1).await;
+            archive.run().await;
+            let restore = async |name: &str, keys: Option<&KeyRing>| {
+                let (target, mut random) =
+                    (archive.dir.path().join(name), Seeded::new(&[8; 32], "sample", 0));
+                archive.with(async |copier| restore_test(copier, keys, 9, &target, &mut random).await).await
+            };
+            let report = restore("unlocked", Some(&archive.ring)).await.unwrap();
+            assert!(!report.is_good());
+            for place in &report.places {
+                let [failure] = &place.failures[..] else { panic!("{report:?}") };
+                assert!(failure.contains(words) && failure.contains(".opus.age"), "{failure}");
+            }
+            assert!(restore("locked", None).await.unwrap().is_good());
+        });
+    }
 }
 
 #[test]
@@ -777,6 +859,11 @@ fn from_the_command_line() {
     let (restored, key) = (archive.dir.path().join("restored"), archive.dir.path().join("custodian"));
     let (_, said, output) = run(&["restore-test", &home, "--to", text(&restored), "-i", text(&key)]);
     assert_success(&output);
-    assert_eq!(said.matches("12 files verified, 8 opened").count(), 3, "{said}");
+    let decoded = "12 files verified, 8 opened, 4 of them sound that was decoded to its end";
+    assert!(said.matches(decoded).count() == 3 && !said.contains("locked"), "{said}");
+    let restored = archive.dir.path().join("locked");
+    let (_, said, output) = run(&["restore-test", &home, "--to", text(&restored)]);
+    assert_success(&output);
+    assert!(said.contains("The vault is locked: files were verified, and not opened"), "{said}");
     wait(archive.assert_whole(ALL));
 }

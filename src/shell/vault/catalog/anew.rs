@@ -85,6 +85,7 @@ async fn run(
 /// What recorders' logs say and is in no recording: the logs are known, and nobody shows it a second time.
 pub(super) async fn take_over_logs(present: &Catalog, into: &Catalog) -> Result<(), CatalogError> {
     for recorder in present.recorders().await? {
+        into.copy_hashes(present, &recorder).await?;
         let mut from = 0;
         loop {
             let awaited = present.awaited(&recorder, from, PAGE).await?;

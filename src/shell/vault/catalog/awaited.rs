@@ -1,7 +1,7 @@
 //! What recorders' logs say, and what of it is not here yet: so that no receipt is forgotten, however long its files
 //! take, and every entry of every log is in one book.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -9,8 +9,10 @@ use sqlx::{AnyConnection, Row};
 use crate::archive::intake::{Books, Known};
 use crate::archive::record::{Record, RecordingId};
 use crate::seal::receipt::Receipt;
+use crate::seal::tree::Hash;
 use crate::shell::vault::catalog::recorders::{self, Position};
 use crate::shell::vault::catalog::schema::Migration;
+use crate::shell::vault::catalog::tiles;
 use crate::shell::vault::catalog::{
     Catalog, CatalogError, id_at, number_at, placeholders, signed, statement, values,
 };
@@ -22,6 +24,16 @@ pub struct NewEntries {
     pub receipts: Vec<(u64, Receipt)>,
     /// Other entries, as they are.
     pub others: Vec<(u64, Vec<u8>)>,
+}
+
+impl NewEntries {
+    /// Hashes of the entries from `from` to `to`; nothing where these are not all.
+    fn leaves(&self, from: u64, to: u64) -> Option<Vec<Hash>> {
+        let receipts = self.receipts.iter().map(|(index, receipt)| (*index, Hash::leaf(&receipt.to_entry())));
+        let others = self.others.iter().map(|(index, entry)| (*index, Hash::leaf(entry)));
+        let all: BTreeMap<u64, Hash> = receipts.chain(others).collect();
+        all.keys().copied().eq(from..to).then(|| all.into_values().collect())
+    }
 }
 
 /// A receipt whose recording is not here.
@@ -54,7 +66,10 @@ impl Catalog {
             transaction.rollback().await.map_err(fault)?;
             return Ok(false);
         }
-        insert_entries(&mut transaction, number, entries).await.map_err(fault)?;
+        insert_entries(&mut transaction, number, entries).await.map_err(fault.clone())?;
+        if let Some(leaves) = entries.leaves(known.size, position.size) {
+            tiles::append(&mut transaction, number, known.size, &leaves).await.map_err(fault)?;
+        }
         self.commit(doing, transaction).await?;
         Ok(true)
     }

@@ -28,6 +28,7 @@ mod schema;
 pub mod search;
 #[cfg(test)]
 mod tests;
+pub mod tiles;
 
 use std::path::Path;
 use std::time::Duration;

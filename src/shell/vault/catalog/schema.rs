@@ -5,7 +5,7 @@
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use crate::shell::vault::catalog::{
-    CatalogError, Kind, awaited, copies, media, recorders, recordings, retention,
+    CatalogError, Kind, awaited, copies, media, recorders, recordings, retention, tiles,
 };
 
 /// A step from one version of the tables to the next.
@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = &[
     awaited::TABLES,
     copies::CHANGES,
     media::HEADERS,
+    tiles::TABLES,
 ];
 
 /// Brings the tables up to date, in one transaction that no other process is in at the same time.

@@ -14,6 +14,8 @@ mod retention;
 mod search;
 #[cfg(test)]
 pub(crate) mod server;
+#[cfg(test)]
+mod tiles;
 
 use futures_util::future::LocalBoxFuture;
 
@@ -39,6 +41,8 @@ const SUITE: &[(&str, Test)] = &[
     ("search reads so much at most", |at| Box::pin(search::reads_so_much_at_most(at))),
     ("copies are written down", |at| Box::pin(copies::are_written_down_and_found(at))),
     ("several write at once", |at| Box::pin(recordings::several_write_at_once(at))),
+    ("entries are proved by hashes", |at| Box::pin(tiles::every_entry_is_proved_by_hashes_alone(at))),
+    ("hashes come later", |at| Box::pin(tiles::a_log_that_was_known_before_gets_its_hashes_later(at))),
     ("entries are in one book", |at| Box::pin(awaited::entries_are_in_one_book_until_they_arrive(at))),
 ];
 

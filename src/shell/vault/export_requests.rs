@@ -1,0 +1,121 @@
+//! Requests for exports, in the vault's log: see [`crate::archive::export_request`].
+
+use std::time::Duration;
+
+use crate::archive::access::{Action, Grant, Reason, Request as Asking};
+use crate::archive::custody::CustodianName;
+use crate::archive::entry::{Entry, Resource};
+use crate::archive::export_request::{self, ExportRequest, RequestError, Requests, Word};
+use crate::archive::record::RecordingId;
+use crate::archive::request::Agreement;
+use crate::base::time::Stamp;
+use crate::shell::receipts::ReceiptsError;
+use crate::shell::vault::home::Vault;
+use crate::shell::vault::log::{Denied, ENTRIES_AT_ONCE, VaultLog};
+use crate::shell::vault::matters::Speaker;
+
+/// Why a request was not said.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportRequestError {
+    /// The request gets nobody further.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Nothing was granted.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The log cannot be read or written.
+    #[error(transparent)]
+    Log(#[from] ReceiptsError),
+    /// Without a reason.
+    #[error("this takes a reason: say why, with --reason CODE --note TEXT")]
+    NoReason,
+}
+
+/// Reads all requests, or those from number `from` on.
+pub fn read(log: &VaultLog, from: u64) -> Result<Requests, ReceiptsError> {
+    let mut requests = Requests::default();
+    log.each(from, |_, bytes| -> Result<(), ReceiptsError> {
+        // What a later version writes is no word that this one knows.
+        if let Ok(entry) = Entry::from_bytes(bytes) {
+            requests.read(&entry);
+        }
+        Ok(())
+    })?;
+    Ok(requests)
+}
+
+/// Recordings that `actor` has given away within a day before `now` at nobody else's word.
+pub fn given_alone(log: &VaultLog, actor: &str, now: Stamp) -> Result<u64, ReceiptsError> {
+    let since = Stamp::from_unix_nanos(now.since(Stamp::ZERO).saturating_sub(DAY).as_nanos() as u64);
+    let (_, size) = log.read_from(u64::MAX, 0)?;
+    let (mut end, mut given) = (size, 0);
+    while end > 0 {
+        let from = end.saturating_sub(ENTRIES_AT_ONCE);
+        let (entries, _) = log.read_from(from, end - from)?;
+        let entries: Vec<Entry> = entries.iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()).collect();
+        let recent = entries.iter().filter(|entry| entry.at >= since);
+        given += recent.map(|entry| export_request::given_alone(entry, actor)).sum::<u64>();
+        if entries.first().is_some_and(|entry| entry.at < since) {
+            break;
+        }
+        end = from;
+    }
+    Ok(given)
+}
+
+/// Asks for an export. The request's number.
+pub fn ask(
+    vault: &Vault,
+    speaker: &Speaker,
+    recordings: &[RecordingId],
+    receiver: &str,
+    recipients: Vec<String>,
+) -> Result<u64, ExportRequestError> {
+    ExportRequest::fits(recordings.len())?;
+    let by = speaker.custodians.first().ok_or(RequestError::NoCustodian)?.clone();
+    let reason = speaker.reason.clone().ok_or(ExportRequestError::NoReason)?;
+    let grant = granted(vault, speaker, Action::AskExport, Resource::of(recordings))?;
+    let request = ExportRequest {
+        number: grant.entry(),
+        by,
+        actor: grant.actor().into(),
+        at: speaker.now,
+        recordings: recordings.to_vec(),
+        receiver: receiver.into(),
+        recipients,
+        reason,
+    };
+    let number = request.number;
+    vault.log.outcome(&grant, Word::ExportAsked(request).outcome())?;
+    Ok(number)
+}
+
+/// Agrees to what another has asked for. Who it was.
+pub fn approve(vault: &Vault, speaker: &Speaker, number: u64) -> Result<CustodianName, ExportRequestError> {
+    let by = read(&vault.log, number)?.get(number)?.approver(&speaker.custodians)?.clone();
+    let grant = granted(vault, speaker, Action::ApproveExport, Resource::Request(number))?;
+    let agreement = Agreement { by: by.clone(), actor: grant.actor().into(), at: speaker.now };
+    vault.log.outcome(&grant, Word::ExportAgreed { request: number, agreement }.outcome())?;
+    Ok(by)
+}
+
+/// Takes a request back.
+pub fn withdraw(vault: &Vault, speaker: &Speaker, number: u64) -> Result<(), ExportRequestError> {
+    read(&vault.log, number)?.get(number)?.is_open()?;
+    let grant = granted(vault, speaker, Action::AskExport, Resource::Request(number))?;
+    vault.log.outcome(&grant, Word::ExportWithdrawn { request: number, at: speaker.now }.outcome())?;
+    Ok(())
+}
+
+fn granted(
+    vault: &Vault,
+    speaker: &Speaker,
+    action: Action,
+    resource: Resource,
+) -> Result<Grant, ExportRequestError> {
+    let reason: Option<Reason> = speaker.reason.clone();
+    Ok(vault.log.ask(&Asking { actor: &speaker.actor, action, resource, reason, now: speaker.now })?)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);

@@ -1,0 +1,233 @@
+//! What a bundle is written into: a folder, or one file.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ring::digest;
+
+use crate::archive::record::Digest;
+use crate::archive::sums::{Sum, Sums};
+use crate::archive::tarball::{self, BLOCK};
+use crate::base::time::Stamp;
+use crate::shell::vault::parcel::{Parcel, ParcelError, fault};
+
+/// A bundle that is being made.
+#[derive(Debug)]
+pub enum Wrapping {
+    /// A folder.
+    Folder(Parcel),
+    /// A tar archive: see [`crate::archive::tarball`].
+    Tar(TarFile),
+}
+
+/// A tar archive that is being written. What is in it is never on a disk by itself.
+#[derive(Debug)]
+pub struct TarFile {
+    path: PathBuf,
+    file: File,
+    /// The time that every file in it has.
+    made_s: u64,
+    /// Where the next file begins.
+    at: u64,
+    sums: BTreeMap<String, Sum>,
+}
+
+impl Wrapping {
+    /// Begins a folder, which must not be there.
+    pub fn folder(dir: &Path) -> Result<Self, ParcelError> {
+        Parcel::begin(dir).map(Self::Folder)
+    }
+
+    /// Begins an archive, which must not be there. `made` is the time of the bundle.
+    pub fn tar(path: &Path, made: Stamp) -> Result<Self, ParcelError> {
+        let file = OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(fault("making", path))?;
+        let made_s = tarball::seconds(made);
+        Ok(Self::Tar(TarFile { path: path.into(), file, made_s, at: 0, sums: BTreeMap::new() }))
+    }
+
+    /// Writes a file.
+    pub fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), ParcelError> {
+        self.write(path, &mut |to| to.write_all(bytes))
+    }
+
+    /// Writes a file by a function.
+    pub fn write(
+        &mut self,
+        path: &str,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), ParcelError> {
+        match self {
+            Self::Folder(parcel) => parcel.write(path, |file| {
+                let mut to = BufWriter::with_capacity(BUFFER_BYTES, file);
+                write(&mut to)?;
+                to.flush()
+            }),
+            Self::Tar(tar) => {
+                let sum = tar.write(path, write).map_err(fault("writing", &tar.path))?;
+                tar.sums.insert(path.into(), sum);
+                Ok(())
+            }
+        }
+    }
+
+    /// What is in it so far.
+    pub fn sums(&self) -> Sums {
+        match self {
+            Self::Folder(parcel) => parcel.sums(),
+            Self::Tar(tar) => Sums(tar.sums.clone()),
+        }
+    }
+
+    /// SHA-256 of a file in it.
+    pub fn sha256(&self, path: &str) -> Option<Digest> {
+        match self {
+            Self::Folder(parcel) => parcel.sha256(path),
+            Self::Tar(tar) => tar.sums.get(path).map(|sum| sum.sha256),
+        }
+    }
+
+    /// Writes what is not in the list: the list itself, and its signature last.
+    pub fn put_last(&mut self, path: &str, bytes: &[u8]) -> Result<(), ParcelError> {
+        match self {
+            Self::Folder(parcel) => parcel.put_last(path, bytes),
+            Self::Tar(tar) => {
+                let written = tar.write(path, &mut |to| to.write_all(bytes));
+                written.map(drop).map_err(fault("writing", &tar.path))
+            }
+        }
+    }
+
+    /// Takes a file away again that did not become whole; nothing where there is none.
+    pub fn discard(&mut self, path: &str) -> Result<(), ParcelError> {
+        match self {
+            Self::Folder(parcel) => parcel.discard(path),
+            // What became whole is followed by others, and stays.
+            Self::Tar(tar) if tar.sums.contains_key(path) => Ok(()),
+            Self::Tar(tar) => tar.file.set_len(tar.at).map_err(fault("writing", &tar.path)),
+        }
+    }
+
+    /// Ends it; all of it is on the disk.
+    pub fn finish(&mut self) -> Result<(), ParcelError> {
+        match self {
+            Self::Folder(parcel) => parcel.sync(),
+            Self::Tar(tar) => tar.finish().map_err(fault("writing", &tar.path)),
+        }
+    }
+
+    /// Removes what did not become whole. What cannot be removed has no signature, and is told.
+    pub fn abandon(self) -> Result<(), ParcelError> {
+        match self {
+            Self::Folder(parcel) => parcel.abandon(),
+            Self::Tar(tar) => std::fs::remove_file(&tar.path).map_err(fault("removing", &tar.path)),
+        }
+    }
+}
+
+impl TarFile {
+    /// The header comes when the length is known, into the room that was left for it.
+    fn write(
+        &mut self,
+        path: &str,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Sum> {
+        let odd = |error: tarball::TarError| io::Error::new(io::ErrorKind::InvalidInput, error);
+        tarball::head(path, 0, self.made_s).map_err(odd)?;
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(self.at))?;
+        let buffered = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let mut to = Counted { to: buffered, bytes: 0, hash: digest::Context::new(&digest::SHA256) };
+        to.to.write_all(&[0; BLOCK])?;
+        write(&mut to)?;
+        let Counted { mut to, bytes, hash } = to;
+        let pad = tarball::padding(bytes);
+        to.write_all(&[0; BLOCK][..pad])?;
+        to.flush()?;
+        let head = tarball::head(path, bytes, self.made_s).map_err(odd)?;
+        file.seek(SeekFrom::Start(self.at))?;
+        file.write_all(&head)?;
+        self.at += BLOCK as u64 + bytes + pad as u64;
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(hash.finish().as_ref());
+        Ok(Sum { sha256: Digest(sha256), bytes: Some(bytes) })
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.at))?;
+        self.file.write_all(&tarball::END)?;
+        self.file.sync_all()?;
+        // Its name is to be on the disk too.
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+struct Counted<W> {
+    to: W,
+    bytes: u64,
+    hash: digest::Context,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::tarball::Index;
+
+    /// What fails leaves nothing, and the same files make the same archive.
+    #[test]
+    fn an_archive_has_what_became_whole_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Stamp::from_unix_nanos(1_795_468_121_220_582_001);
+        let path = dir.path().join("bundle.tar");
+        let mut tar = Wrapping::tar(&path, made).unwrap();
+        assert!(Wrapping::tar(&path, made).is_err(), "overwritten");
+        tar.put("a", b"first").unwrap();
+        let failed = tar.write("b", &mut |to| {
+            to.write_all(&[9; 3 * BUFFER_BYTES])?;
+            Err(io::Error::other("a copy that is damaged"))
+        });
+        assert!(failed.is_err());
+        tar.discard("b").unwrap();
+        tar.discard("a").unwrap();
+        tar.write("b", &mut |to| to.write_all(&[2; 700])).unwrap();
+        assert!(tar.put("../c", b"").is_err());
+        tar.discard("../c").unwrap();
+        tar.put_last("last", b"x").unwrap();
+        tar.finish().unwrap();
+        assert_eq!(tar.sha256("b"), Some(Digest::of(&[2; 700])));
+        assert_eq!(tar.sums().0.keys().collect::<Vec<_>>(), ["a", "b"]);
+        let bytes = std::fs::read(&path).unwrap();
+        let index = Index::read(&mut io::Cursor::new(&bytes), bytes.len() as u64).unwrap();
+        assert_eq!(index.files.keys().collect::<Vec<_>>(), ["a", "b", "last"]);
+        assert_eq!(index.made_s, 1_795_468_121);
+        let place = index.files["b"];
+        assert_eq!(bytes[place.at as usize..][..700], [2; 700]);
+        let mut again = Wrapping::tar(&dir.path().join("again.tar"), made).unwrap();
+        again.put("a", b"first").unwrap();
+        again.put("b", &[2; 700]).unwrap();
+        again.put_last("last", b"x").unwrap();
+        again.finish().unwrap();
+        assert_eq!(std::fs::read(dir.path().join("again.tar")).unwrap(), bytes);
+        again.abandon().unwrap();
+        assert!(!dir.path().join("again.tar").exists());
+    }
+}
