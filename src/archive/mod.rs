@@ -41,3 +41,4 @@ pub mod throttle;
 pub mod totp;
 pub mod user;
 pub mod users;
+pub mod version;

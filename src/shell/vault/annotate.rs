@@ -1,0 +1,605 @@
+//! What is said of a recording later: notes, labels, corrections, as versions of it.
+//!
+//! ```text
+//! granted      the log has who, and why; never what
+//! put          header and payload of the document, in the first place; durable
+//! slip         create-only: from here on there is this version, and nobody else has its number
+//! spread       in the other places that have the recording; who is away gets it with the next copying
+//! cataloged    files, and what is found by now
+//! told         the log has number and SHA-256
+//! ```
+//!
+//! Cut off before the slip, nothing was said, and what was put is put anew. Cut off after it, the catalog is told by
+//! whoever looks next; and who says the same again has said it once.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::archive::access::{Action, Actor, Reason, Request};
+use crate::archive::copies::{CopyState, lock_until};
+use crate::archive::details::Details;
+use crate::archive::entry::{Outcome, Resource};
+use crate::archive::envelope::RewrapError;
+use crate::archive::epoch::Epoch;
+use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use crate::archive::search::{IndexKey, Indexed};
+use crate::archive::version::{
+    Change, DOCUMENT_BYTES_MAX, History, HistoryError, Said, Version, VersionError, VersionSlip,
+    VersionSlipError, document_name,
+};
+use crate::recording::manifest::Manifest;
+use crate::seal::header::Header;
+use crate::seal::identity::{Identities, generate_x25519};
+use crate::seal::open::Opener;
+use crate::seal::random::Randomness;
+use crate::seal::recipient::Recipients;
+use crate::seal::stream;
+use crate::shell::clock;
+use crate::shell::entropy::{NoRandomness, OsRandom};
+use crate::shell::locks::{self, Share};
+use crate::shell::receipts::ReceiptsError;
+use crate::shell::vault::catalog::rebuild::{MANIFEST_BYTES_MAX, MANIFEST_SUFFIX, details_of};
+use crate::shell::vault::catalog::versions::{Added, NewVersion};
+use crate::shell::vault::catalog::{Catalog, CatalogError};
+use crate::shell::vault::home::{Vault, VaultError, io_error};
+use crate::shell::vault::keyfault::KeyFault;
+use crate::shell::vault::keyring::KeyRing;
+use crate::shell::vault::log::Denied;
+use crate::shell::vault::place::{Content, Place, PlaceError};
+use crate::shell::vault::turns;
+
+/// What says something of recordings, and shows what was said.
+pub struct Annotator<'a> {
+    vault: &'a Vault,
+    ring: &'a KeyRing,
+    catalog: &'a Catalog,
+    /// The first place first; one that is away says so.
+    places: Vec<Arc<dyn Place>>,
+    goes_on: Arc<dyn Fn(Step) -> bool + Send + Sync>,
+}
+
+/// Steps after which a test may end it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// The log has it.
+    Granted,
+    /// An object of the document is in the first place.
+    ObjectPut,
+    /// All of them are durable there.
+    Flushed,
+    /// The slip is there.
+    SlipPut,
+    /// An object is in another place.
+    Spread,
+    /// The catalog has it.
+    Cataloged,
+}
+
+/// What somebody wants to say.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    /// Of which recording.
+    pub id: RecordingId,
+    /// What.
+    pub change: &'a Change,
+    /// The last version that they have seen; where another came after it, nothing is said.
+    pub after: Option<u32>,
+    /// By whom.
+    pub actor: &'a Actor,
+    /// Why.
+    pub reason: Option<Reason>,
+}
+
+/// A version that there is now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// Its number.
+    pub number: u32,
+    /// SHA-256 of its document, which the log has.
+    pub sha256: Digest,
+    /// It was there already: said before by the same for the same reason, as where a run was interrupted.
+    pub was_there: bool,
+}
+
+/// Why nothing was said, or is shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnnotateError {
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Keys.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+    /// Not granted.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] ReceiptsError),
+    /// A place.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// It cannot be said.
+    #[error("recording {id}: {source}")]
+    Version {
+        /// Of which recording.
+        id: RecordingId,
+        /// Why not.
+        source: VersionError,
+    },
+    /// What was said does not hang together.
+    #[error("recording {id}: {source}; `sejf scrub` looks at all copies, and mends what it can")]
+    History {
+        /// Of which recording.
+        id: RecordingId,
+        /// What is wrong.
+        source: HistoryError,
+    },
+    /// An object in the first place is no slip.
+    #[error("`{object}`: {source}; `sejf scrub` looks at all copies, and mends what it can")]
+    Slip {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        source: VersionSlipError,
+    },
+    /// A file is in no place as it should be.
+    #[error("recording {id}: `{name}` is not read: {why}; `sejf scrub` looks at all copies, and mends what it can")]
+    Unread {
+        /// Of which recording.
+        id: RecordingId,
+        /// The file.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// The document cannot be put under the recording's envelope.
+    #[error("recording {id}: sealing a version: {source}")]
+    Seal {
+        /// Of which recording.
+        id: RecordingId,
+        /// Why.
+        source: RewrapError,
+    },
+    /// No such recording.
+    #[error("there is no recording {0} in the archive: look for it with `sejf vault search`")]
+    Unknown(RecordingId),
+    /// Nothing can be said of it.
+    #[error("recording {id} is {}: {}", phase.as_str(), nothing(*phase))]
+    Nothing {
+        /// Which.
+        id: RecordingId,
+        /// How far it is.
+        phase: Phase,
+    },
+    /// Somebody was quicker.
+    #[error(
+        "recording {id} has version {number} by now, and nothing was said: see `sejf history`, and say it again where \
+         it still holds"
+    )]
+    Meanwhile {
+        /// Of which recording.
+        id: RecordingId,
+        /// The last one.
+        number: u32,
+    },
+    /// Envelopes are being exchanged.
+    #[error("recordings are being put under other envelopes: try again later")]
+    Rewrapping,
+    /// A test has ended it.
+    #[error("ended after {0:?}")]
+    Ended(Step),
+}
+
+fn nothing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Staged => "it was taken in while the vault was locked, and waits for it to be unlocked",
+        Phase::Archived => "nothing of it was recorded, there is only its receipt",
+        Phase::Destroyed => "nobody opens it any more, and nothing is said of it",
+    }
+}
+
+/// Writing versions, and erasing recordings that get them, is for one at a time.
+pub(super) async fn alone(home: &Path) -> Result<std::fs::File, VaultError> {
+    let path = home.join(LOCK);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(io_error("opening", &path))?;
+    let until = clock::monotonic() + PATIENCE;
+    while !locks::now(&file, Share::Alone).map_err(io_error("locking", &path))? {
+        if clock::monotonic() >= until {
+            return Err(VaultError::Annotating { home: home.into() });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(file)
+}
+
+impl<'a> Annotator<'a> {
+    /// With all places of the vault.
+    pub fn open(vault: &'a Vault, ring: &'a KeyRing, catalog: &'a Catalog) -> Result<Self, AnnotateError> {
+        let places = vault.places_if_there()?;
+        Ok(Self { vault, ring, catalog, places, goes_on: Arc::new(|_| true) })
+    }
+
+    /// For tests: ends after a step where `goes_on` says no.
+    #[must_use]
+    pub fn ending(mut self, goes_on: impl Fn(Step) -> bool + Send + Sync + 'static) -> Self {
+        self.goes_on = Arc::new(goes_on);
+        self
+    }
+
+    /// Says something. The log has it before and after.
+    pub async fn say(&self, order: &Order<'_>) -> Result<Written, AnnotateError> {
+        let id = order.id;
+        let _alone = alone(&self.vault.home).await?;
+        let record = self.record(&id).await?;
+        let (action, resource, now) = (Action::Annotate, Resource::Recording(id), clock::now());
+        let (actor, reason) = (order.actor, order.reason.clone());
+        let grant = self.vault.log.ask(&Request { actor, action, resource, reason, now })?;
+        self.passed(Step::Granted)?;
+        let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
+        let author = grant.actor().to_owned();
+        let said = Said { at: clock::now(), author, reason, change: order.change.clone() };
+        let done = self.write(record, said, order.after).await;
+        let outcome = match &done {
+            Ok(written) => Outcome::Done(serde_json::json!({
+                "version": written.number, "kind": order.change.kind(), "sha256": written.sha256,
+            })),
+            Err(ended @ AnnotateError::Ended(_)) => {
+                tracing::debug!(%ended, "by a test");
+                return done;
+            }
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        self.vault.log.outcome(&grant, outcome)?;
+        done
+    }
+
+    /// All that was said of a recording, and what holds now. The log has who asked.
+    pub async fn history(
+        &self,
+        id: &RecordingId,
+        actor: &Actor,
+        reason: Option<Reason>,
+    ) -> Result<(Record, History), AnnotateError> {
+        let _alone = alone(&self.vault.home).await?;
+        let mut record = self.record(id).await?;
+        let (action, resource, now) = (Action::Search, Resource::Recording(*id), clock::now());
+        self.vault.log.ask(&Request { actor, action, resource, reason, now })?;
+        let _turn = self.turn().await?;
+        let history = self.load(&mut record).await?;
+        Ok((record, history))
+    }
+
+    async fn turn(&self) -> Result<turns::Turn, AnnotateError> {
+        let home = &self.vault.home;
+        let turn = turns::copying(home).await.map_err(io_error("locking", home))?;
+        turn.ok_or(AnnotateError::Rewrapping)
+    }
+
+    async fn record(&self, id: &RecordingId) -> Result<Record, AnnotateError> {
+        let record = self.catalog.get(id).await?.ok_or(AnnotateError::Unknown(*id))?;
+        if record.phase == Phase::Archived && record.class.is_some() && !record.files.is_empty() {
+            return Ok(record);
+        }
+        Err(AnnotateError::Nothing { id: *id, phase: record.phase })
+    }
+
+    async fn write(
+        &self,
+        mut record: Record,
+        said: Said,
+        after: Option<u32>,
+    ) -> Result<Written, AnnotateError> {
+        let _turn = self.turn().await?;
+        let id = record.id;
+        let mut history = self.load(&mut record).await?;
+        if let Some(last) = history.steps().last().filter(|_| history.says(&said)) {
+            return Ok(Written { number: last.version.number, sha256: last.digest, was_there: true });
+        }
+        if after.is_some_and(|after| after != history.number()) {
+            return Err(AnnotateError::Meanwhile { id, number: history.number() });
+        }
+        let mut salt = [0; 32];
+        OsRandom::new()?.fill(&mut salt);
+        let version =
+            history.next(said, salt).map_err(|source| AnnotateError::Version { id, source })?;
+        let document = Zeroizing::new(version.to_bytes());
+        let file = self.put(&record, &version, &document).await?;
+        history.push(&document).map_err(|source| AnnotateError::History { id, source })?;
+        self.take_over(&mut record, vec![file], &history).await?;
+        Ok(Written { number: version.number, sha256: Digest::of(&document), was_there: false })
+    }
+
+    /// Reads what was said; what was said by somebody who was interrupted is told to the catalog first.
+    async fn load(&self, record: &mut Record) -> Result<History, AnnotateError> {
+        let id = record.id;
+        let broken = |source| AnnotateError::History { id, source };
+        let manifest = record.originals().find(|file| file.name.ends_with(MANIFEST_SUFFIX));
+        let details = match manifest {
+            Some(file) => {
+                let plain = self.read(record, file, MANIFEST_BYTES_MAX).await?;
+                let manifest = serde_json::from_slice::<Manifest>(&plain).map_err(|error| {
+                    AnnotateError::Unread { id, name: file.name.clone(), why: error.to_string() }
+                })?;
+                details_of(&manifest)
+            }
+            // Of one that has no manifest nothing is known.
+            None => Details::default(),
+        };
+        let mut history = History::begin(id, &record.receipt.to_entry(), details);
+        for files in record.versions().values() {
+            let Some(document) = files.first() else { continue };
+            let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
+            history.push(&plain).map_err(broken)?;
+        }
+        while let Some(files) = self.found(record, history.number() + 1).await? {
+            let Some(document) = files.first() else { break };
+            let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
+            history.push(&plain).map_err(broken)?;
+            self.take_over(record, files, &history).await?;
+        }
+        Ok(history)
+    }
+
+    /// Files of a version that is in the first place and that the catalog has not.
+    async fn found(&self, record: &Record, number: u32) -> Result<Option<Vec<ArchivedFile>>, AnnotateError> {
+        let Some(first) = self.places.first() else { return Ok(None) };
+        let object = record.version_slip_object(number);
+        let Some(bytes) = first.get(&object, None).await? else { return Ok(None) };
+        let slip = VersionSlip::from_bytes(&bytes, &record.id, number)
+            .map_err(|source| AnnotateError::Slip { object, source })?;
+        let mut files = Vec::with_capacity(slip.bodies.len());
+        for body in slip.bodies {
+            let mut file = ArchivedFile {
+                name: body.name,
+                header_sha256: Digest::of(b""),
+                header_bytes: 0,
+                body_sha256: body.sha256,
+                body_bytes: body.bytes,
+            };
+            let object = file.header_object(&record.id, record.receipt.start);
+            let header = first.get(&object, Some(0..HEADER_BYTES_MAX)).await?.unwrap_or_default();
+            file.header_sha256 = Digest::of(&header);
+            file.header_bytes = header.len() as u64;
+            files.push(file);
+        }
+        Ok(Some(files))
+    }
+
+    /// Opens a small file from the first place that has it as it should be.
+    async fn read(
+        &self,
+        record: &Record,
+        file: &ArchivedFile,
+        bytes_max: u64,
+    ) -> Result<Zeroizing<Vec<u8>>, AnnotateError> {
+        let unread = |why: String| AnnotateError::Unread { id: record.id, name: file.name.clone(), why };
+        if file.body_bytes > bytes_max {
+            return Err(unread(format!("it is longer than {bytes_max} bytes")));
+        }
+        let opens = self.ring.opens(&self.epoch(record)?, &record.id)?;
+        let opens =
+            opens.ok_or(AnnotateError::Nothing { id: record.id, phase: Phase::Destroyed })?;
+        let mut first = None;
+        for place in &self.places {
+            match read_in(&**place, record, file, &opens).await {
+                Ok(plain) => return Ok(plain),
+                Err(why) => {
+                    first.get_or_insert(format!("{}: {why}", place.name()));
+                }
+            }
+        }
+        Err(unread(first.unwrap_or_else(|| "there is no place".into())))
+    }
+
+    fn epoch(&self, record: &Record) -> Result<Epoch, AnnotateError> {
+        record.epoch().ok_or(AnnotateError::Nothing { id: record.id, phase: record.phase })
+    }
+
+    /// Seals a document under the recording's envelope, and puts it into the first place; its slip last.
+    async fn put(
+        &self,
+        record: &Record,
+        version: &Version,
+        document: &[u8],
+    ) -> Result<ArchivedFile, AnnotateError> {
+        let id = record.id;
+        let envelope = self.ring.envelope(&self.epoch(record)?, &id)?;
+        let envelope = envelope.ok_or(AnnotateError::Nothing { id, phase: Phase::Destroyed })?;
+        let mut random = OsRandom::new()?;
+        // A key for the time between: what is kept is under the envelope alone.
+        let (identity, recipient) = generate_x25519(&mut random);
+        let sealed_to = Recipients::parse([&recipient]).expect("it was made just now");
+        let opens = Identities::parse(&identity).expect("it was made just now");
+        let sealed = stream::seal_whole(document, &sealed_to, &mut random)
+            .expect("a document is small, and its recipient is there");
+        let seal = |source| AnnotateError::Seal { id, source };
+        let header = envelope.rewrap(&mut &sealed[..], &opens, &mut random).map_err(seal)?;
+        let before = Header::read(&mut &sealed[..]).map_err(|fault| seal(fault.into()))?.to_bytes().len();
+        let body = sealed[before..].to_vec();
+        let file = ArchivedFile {
+            name: document_name(&id, version.number),
+            header_sha256: Digest::of(&header),
+            header_bytes: header.len() as u64,
+            body_sha256: Digest::of(&body),
+            body_bytes: body.len() as u64,
+        };
+        let start = record.receipt.start;
+        let Some(first) = self.places.first() else { return Ok(file) };
+        for (object, bytes) in [(file.body_object(&id, start), body), (file.header_object(&id, start), header)] {
+            put_anew(&**first, &object, bytes.into()).await?;
+            self.passed(Step::ObjectPut)?;
+        }
+        first.flush().await?;
+        self.passed(Step::Flushed)?;
+        let with = with_files(record, std::slice::from_ref(&file));
+        let slip = slip_of(&with, version.number);
+        let object = record.version_slip_object(version.number);
+        match first.put_new(&object, Content::Bytes(slip), false).await {
+            Err(PlaceError::Exists { .. }) => {
+                return Err(AnnotateError::Meanwhile { id, number: version.number });
+            }
+            other => other?,
+        }
+        self.passed(Step::SlipPut)?;
+        Ok(file)
+    }
+
+    /// Spreads a version that is in the first place, and tells the catalog. `history` ends with it.
+    async fn take_over(
+        &self,
+        record: &mut Record,
+        files: Vec<ArchivedFile>,
+        history: &History,
+    ) -> Result<(), AnnotateError> {
+        let (id, number) = (record.id, history.number());
+        let with = with_files(record, &files);
+        let behind = self.spread(&with, &files, number).await?;
+        let epoch = self.epoch(record)?;
+        let destroyed = AnnotateError::Nothing { id, phase: Phase::Destroyed };
+        let Some(envelope) = self.ring.envelope(&epoch, &id)? else { return Err(destroyed) };
+        let terms = IndexKey::new(&self.ring.epoch(&epoch)?.index_key).terms(history.now());
+        let details = history.now().seal(&envelope, &mut OsRandom::new()?);
+        let indexed = Indexed { details, terms };
+        let new = NewVersion { id, number, files: &files, indexed: &indexed, behind: &behind };
+        match self.catalog.add_version(&new).await? {
+            Added::Yes => {}
+            Added::Taken => return Err(AnnotateError::Meanwhile { id, number }),
+            Added::NotArchived => return Err(destroyed),
+        }
+        *record = with;
+        self.passed(Step::Cataloged)
+    }
+
+    /// Puts a version into the other places that have the recording. Those that had it and have not got this.
+    async fn spread(
+        &self,
+        record: &Record,
+        files: &[ArchivedFile],
+        number: u32,
+    ) -> Result<Vec<String>, AnnotateError> {
+        let known = self.catalog.copies_of(&[record.id]).await?.remove(&record.id).unwrap_or_default();
+        let is_good = |name: &str| {
+            known.iter().any(|copy| copy.place == name && copy.state == CopyState::Good)
+        };
+        let Some((first, others)) = self.places.split_first() else { return Ok(Vec::new()) };
+        let mut behind = Vec::new();
+        for place in others.iter().filter(|place| is_good(place.name())) {
+            match self.spread_to(&**first, &**place, record, files, number).await {
+                Ok(()) => {}
+                Err(ended @ AnnotateError::Ended(_)) => return Err(ended),
+                Err(error) => {
+                    tracing::warn!(place = place.name(), %error, "a version is not in this place yet");
+                    behind.push(place.name().to_owned());
+                }
+            }
+        }
+        Ok(behind)
+    }
+
+    async fn spread_to(
+        &self,
+        from: &dyn Place,
+        to: &dyn Place,
+        record: &Record,
+        files: &[ArchivedFile],
+        number: u32,
+    ) -> Result<(), AnnotateError> {
+        let (id, start) = (record.id, record.receipt.start);
+        let mut kept = Vec::new();
+        for file in files {
+            for object in [file.body_object(&id, start), file.header_object(&id, start)] {
+                let Some(bytes) = from.get(&object, None).await? else {
+                    let why = format!("{} has `{object}` no more", from.name());
+                    return Err(AnnotateError::Unread { id, name: file.name.clone(), why });
+                };
+                put_anew(to, &object, bytes).await?;
+                self.passed(Step::Spread)?;
+            }
+            kept.push(file.body_object(&id, start));
+        }
+        to.flush().await?;
+        let slip = record.version_slip_object(number);
+        put_anew(to, &slip, slip_of(record, number)).await?;
+        to.flush().await?;
+        self.passed(Step::Spread)?;
+        kept.push(slip);
+        let class = record.class.as_ref().and_then(|class| self.vault.config.class(class));
+        let until = class.and_then(|class| lock_until(class, record)).filter(|until| *until > clock::now());
+        if let Some(until) = until.filter(|_| to.locks()) {
+            for object in &kept {
+                to.lock(object, until).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn passed(&self, step: Step) -> Result<(), AnnotateError> {
+        if (self.goes_on)(step) { Ok(()) } else { Err(AnnotateError::Ended(step)) }
+    }
+}
+
+fn with_files(record: &Record, files: &[ArchivedFile]) -> Record {
+    let mut with = record.clone();
+    with.files.extend_from_slice(files);
+    with
+}
+
+fn slip_of(record: &Record, number: u32) -> Bytes {
+    let slips = VersionSlip::all_of(record).into_iter();
+    slips.filter(|slip| slip.number == number).map(|slip| slip.to_bytes()).next().unwrap_or_default().into()
+}
+
+async fn read_in(
+    place: &dyn Place,
+    record: &Record,
+    file: &ArchivedFile,
+    opens: &Identities,
+) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (id, start) = (&record.id, record.receipt.start);
+    let (header, body) = (file.header_object(id, start), file.body_object(id, start));
+    let get = async |object: &str, bytes_max: u64| {
+        let found = place.get(object, Some(0..bytes_max)).await.map_err(|error| error.to_string())?;
+        found.ok_or_else(|| format!("`{object}` is not there"))
+    };
+    // The header may be another one by now: it opens nothing that is not this file.
+    let header = get(&header, HEADER_BYTES_MAX).await?;
+    let payload = get(&body, file.body_bytes.saturating_add(1)).await?;
+    if Digest::of(&payload) != file.body_sha256 {
+        return Err(format!("`{body}` has been changed"));
+    }
+    let sealed = [&header[..], &payload].concat();
+    let opened = Opener::open(&sealed[..], opens).and_then(|mut opener| opener.read_whole());
+    opened.map_err(|error| error.to_string())
+}
+
+/// Puts an object of a version that has no slip in that place: what else has its name is of a run that was cut off.
+async fn put_anew(place: &dyn Place, object: &str, bytes: Bytes) -> Result<(), PlaceError> {
+    match place.put_new(object, Content::Bytes(bytes.clone()), true).await {
+        Err(PlaceError::Exists { .. }) => {
+            place.remove(object).await?;
+            place.put_new(object, Content::Bytes(bytes), true).await
+        }
+        other => other,
+    }
+}
+
+const LOCK: &str = "versions.lock";
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Some objects in all places.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Of a header as we write it, with much room.
+const HEADER_BYTES_MAX: u64 = 64 << 10;
