@@ -291,7 +291,7 @@ impl Exporter<'_> {
         let mut told = told(record);
         told.log_size = proof.as_ref().map(|proof| proof.size);
         let mut files = Vec::with_capacity(record.files.len());
-        for file in &record.files {
+        for file in record.originals() {
             let path = format!("{folder}/{}", name_in_bundle(&file.name, &order.handing));
             self.read_any_place(&path, parcel, &mut |place, parcel| {
                 let stored = StoredFile::open(self.runtime, place, record, file)?;
@@ -309,6 +309,7 @@ impl Exporter<'_> {
                 body_bytes: file.body_bytes,
             });
         }
+        self.history(order, record, &identities, random, parcel)?;
         let one = BundledRecording {
             id: record.id,
             recorder: record.recorder.clone(),
@@ -317,6 +318,28 @@ impl Exporter<'_> {
             files,
         };
         Ok((one, told))
+    }
+
+    /// What was said of it later, a file a version: beside what its recorder has signed.
+    fn history(
+        &self,
+        order: &Order<'_>,
+        record: &Record,
+        identities: &Identities,
+        random: &mut dyn Randomness,
+        parcel: &mut Parcel,
+    ) -> Result<(), ExportError> {
+        let end = if matches!(order.handing, Handing::Plain(_)) { "json" } else { "json.age" };
+        for (number, files) in record.versions() {
+            for file in files {
+                let path = format!("{}/history/{number}.{end}", bundle::folder(&record.id));
+                self.read_any_place(&path, parcel, &mut |place, parcel| {
+                    let stored = StoredFile::open(self.runtime, place, record, file)?;
+                    write_file(order, stored, file, identities, &path, random, parcel)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// A copy that is damaged is no reason to give nothing away while another is whole.
@@ -422,7 +445,8 @@ with the archive's public key KEY as it was told to you by another way; vault.pu
 Without sejf: `sha256sum -c SHA256SUMS` compares all files; SHA256SUMS.sig is a signed note (C2SP signed-note,
 Ed25519) with the SHA-256 of SHA256SUMS. recordings/*/receipt.json is an entry of the recorder's log, byte for byte;
 proof.json has the way from it to the signed checkpoint (RFC 9162 section 2.1.3). Files that end in .age are opened
-with `age -d -i KEYFILE`.
+with `age -d -i KEYFILE`. recordings/*/history, where it is there, has what was said of a recording later, one file a
+version: each names the SHA-256 of the one before, and the first that of receipt.json.
 
 Po polsku: proszę otworzyć report.html. `sejf verify --bundle . --vault KLUCZ` sprawdza, czy nic nie zmieniono.
 ";

@@ -14,6 +14,8 @@ mod retention;
 mod search;
 #[cfg(test)]
 pub(crate) mod server;
+#[cfg(test)]
+mod versions;
 
 use futures_util::future::LocalBoxFuture;
 
@@ -38,6 +40,8 @@ const SUITE: &[(&str, Test)] = &[
     ("search forgets what is destroyed", |at| Box::pin(search::forgets_what_is_destroyed(at))),
     ("search reads so much at most", |at| Box::pin(search::reads_so_much_at_most(at))),
     ("copies are written down", |at| Box::pin(copies::are_written_down_and_found(at))),
+    ("versions follow each other", |at| Box::pin(versions::follow_each_other(at))),
+    ("of two versions at once one is added", |at| Box::pin(versions::of_two_at_once_one_is_added(at))),
     ("several write at once", |at| Box::pin(recordings::several_write_at_once(at))),
     ("entries are in one book", |at| Box::pin(awaited::entries_are_in_one_book_until_they_arrive(at))),
 ];
