@@ -266,7 +266,8 @@ mod tests {
         let number = |rest: &str| version_in(&format!("{id}.{rest}"), &id);
         assert_eq!(number("v1.age"), Some(1));
         assert_eq!(number("v20.opus.age"), Some(20));
-        for other in ["opus.age", "json.age", "v.age", "v0.age", "v01.age", "v+1.age", "v1", "v1.", "vip.age"] {
+        for other in ["opus.age", "json.age", "v.age", "v0.age", "v01.age", "v+1.age", "v1", "v1.", "vip.age"]
+        {
             assert_eq!(number(other), None, "{other}");
         }
         assert_eq!(version_in("0193c4a5-0000-7000-8000-000000000002.v1.age", &id), None);

@@ -230,6 +230,12 @@ impl fmt::Debug for Version {
     }
 }
 
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Change({}, ..)", self.kind())
+    }
+}
+
 impl Field {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Caller, Self::Callee, Self::From, Self::To, Self::Trunk];
@@ -336,7 +342,10 @@ fn check_names(
     for name in add.iter().chain(remove) {
         check_text(one, name, NAME_BYTES_MAX, false)?;
         if normalise_name(name).is_empty() {
-            return Err(VersionError::Text { what: one, fault: "has no letter or digit to find it by".into() });
+            return Err(VersionError::Text {
+                what: one,
+                fault: "has no letter or digit to find it by".into(),
+            });
         }
     }
     let mut after = now.to_vec();
@@ -496,7 +505,8 @@ impl VersionSlip {
         let slip: Self = serde_json::from_slice(bytes)?;
         let is_its = |body: &Body| version_in(&body.name, id) == Some(number);
         let has_document = slip.bodies.first().is_some_and(|body| body.name == document_name(id, number));
-        if slip.recording != *id || slip.number != number || !slip.bodies.iter().all(is_its) || !has_document {
+        if slip.recording != *id || slip.number != number || !slip.bodies.iter().all(is_its) || !has_document
+        {
             return Err(VersionSlipError::Other);
         }
         if slip.to_bytes() == bytes { Ok(slip) } else { Err(VersionSlipError::Changed) }

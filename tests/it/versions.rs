@@ -348,13 +348,24 @@ fn it_is_in_all_places_mended_where_it_is_not_and_exported() {
     let slip = VersionSlip::from_bytes(&slip, &record.id, 1).unwrap();
     assert_eq!(slip.bodies.len(), 1);
 
+    // Put under another envelope, it is under that in all places.
+    let epoch = record.epoch().unwrap().to_string();
+    let leak = ["--rewrap", "--reason", "drill"];
+    let leaked = desk.unlocked(&["vault", "keys", "leak"], &[&[epoch.as_str()], &leak[..]].concat());
+    assert_success(&leaked);
+    assert_eq!(below(&store), below(&second));
+    assert_ne!(below(&store), whole);
+    assert_success(&desk.annotate("note", &record, &["--text", "the third"]));
+    assert_eq!(desk.history(&record).len(), 5);
+    desk.assert_rebuilt();
+
     let to = desk.path("bundle");
     let id = record.id.to_string();
     let args = [&id, "--to", text(&to), "--for", "court", "--reason", "court-order", "--note", "II K 1/26"];
     assert_success(&desk.unlocked(&["export"], &args));
     let checked = sejf(&["verify", "--bundle", text(&to)]);
     assert!(String::from_utf8_lossy(&checked.stdout).contains("nothing is changed"), "{}", stderr(&checked));
-    for (number, note) in [(1, "the first"), (2, "the second")] {
+    for (number, note) in [(1, "the first"), (2, "the second"), (3, "the third")] {
         let path = to.join(format!("recordings/{id}/history/{number}.json"));
         let document: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         assert_eq!(document["change"]["note"]["text"], note);

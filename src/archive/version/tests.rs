@@ -90,7 +90,8 @@ fn in_random_histories_nothing_earlier_changes_or_disappears() {
             assert!(history.push(&other).is_err());
             documents.push(document);
             // All of it is there still, byte for byte, and says the same.
-            let read = History::of(id(1), b"receipt", details(), documents.iter().map(Vec::as_slice)).unwrap();
+            let read =
+                History::of(id(1), b"receipt", details(), documents.iter().map(Vec::as_slice)).unwrap();
             assert_eq!(read.number() as usize, documents.len());
             for (step, document) in read.steps().iter().zip(&documents) {
                 assert_eq!(step.version.to_bytes(), *document);
@@ -139,7 +140,8 @@ fn refused_otherwise(documents: &[Vec<u8>], random: &mut Seeded) {
 fn what_is_hostile_or_changes_nothing_is_not_said() {
     let mut history = History::begin(id(1), b"receipt", details());
     let refused = |history: &History, change| history.next(said(1, change), [0; 32]).map(drop).unwrap_err();
-    for text in ["", " \n\t", "a\u{1b}[2J", "a\u{202e}b", "a\u{0}b", "a\rb", &"a".repeat(TEXT_BYTES_MAX + 1)] {
+    for text in ["", " \n\t", "a\u{1b}[2J", "a\u{202e}b", "a\u{0}b", "a\rb", &"a".repeat(TEXT_BYTES_MAX + 1)]
+    {
         assert!(matches!(refused(&history, note(text)), VersionError::Text { .. }), "{text:?}");
     }
     for name in ["", "\u{301}", "a\nb", "a\u{2066}b", &"a".repeat(NAME_BYTES_MAX + 1)] {
@@ -149,11 +151,8 @@ fn what_is_hostile_or_changes_nothing_is_not_said() {
     let many: Vec<String> = (0..=NAMES_MAX).map(|number| number.to_string()).collect();
     let many = Change::Agents { add: many, remove: Vec::new() };
     assert_eq!(refused(&history, many), VersionError::TooMany("agents"));
-    let correct = |was: &str, is: &str| Change::Correction {
-        field: Field::Caller,
-        was: was.into(),
-        is: is.into(),
-    };
+    let correct =
+        |was: &str, is: &str| Change::Correction { field: Field::Caller, was: was.into(), is: is.into() };
     assert_eq!(refused(&history, correct("1", "2")), VersionError::Was(Field::Caller));
     assert_eq!(refused(&history, correct("+48221234567", "+48221234567")), VersionError::Nothing);
     assert!(history.next(said(1, correct("+48221234567", "")), [0; 32]).is_ok());

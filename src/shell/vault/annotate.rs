@@ -156,7 +156,9 @@ pub enum AnnotateError {
         source: VersionSlipError,
     },
     /// A file is in no place as it should be.
-    #[error("recording {id}: `{name}` is not read: {why}; `sejf scrub` looks at all copies, and mends what it can")]
+    #[error(
+        "recording {id}: `{name}` is not read: {why}; `sejf scrub` looks at all copies, and mends what it can"
+    )]
     Unread {
         /// Of which recording.
         id: RecordingId,
@@ -314,8 +316,7 @@ impl<'a> Annotator<'a> {
         }
         let mut salt = [0; 32];
         OsRandom::new()?.fill(&mut salt);
-        let version =
-            history.next(said, salt).map_err(|source| AnnotateError::Version { id, source })?;
+        let version = history.next(said, salt).map_err(|source| AnnotateError::Version { id, source })?;
         let document = Zeroizing::new(version.to_bytes());
         let file = self.put(&record, &version, &document).await?;
         history.push(&document).map_err(|source| AnnotateError::History { id, source })?;
@@ -391,8 +392,7 @@ impl<'a> Annotator<'a> {
             return Err(unread(format!("it is longer than {bytes_max} bytes")));
         }
         let opens = self.ring.opens(&self.epoch(record)?, &record.id)?;
-        let opens =
-            opens.ok_or(AnnotateError::Nothing { id: record.id, phase: Phase::Destroyed })?;
+        let opens = opens.ok_or(AnnotateError::Nothing { id: record.id, phase: Phase::Destroyed })?;
         let mut first = None;
         for place in &self.places {
             match read_in(&**place, record, file, &opens).await {
@@ -439,7 +439,9 @@ impl<'a> Annotator<'a> {
         };
         let start = record.receipt.start;
         let Some(first) = self.places.first() else { return Ok(file) };
-        for (object, bytes) in [(file.body_object(&id, start), body), (file.header_object(&id, start), header)] {
+        for (object, bytes) in
+            [(file.body_object(&id, start), body), (file.header_object(&id, start), header)]
+        {
             put_anew(&**first, &object, bytes.into()).await?;
             self.passed(Step::ObjectPut)?;
         }
@@ -492,9 +494,8 @@ impl<'a> Annotator<'a> {
         number: u32,
     ) -> Result<Vec<String>, AnnotateError> {
         let known = self.catalog.copies_of(&[record.id]).await?.remove(&record.id).unwrap_or_default();
-        let is_good = |name: &str| {
-            known.iter().any(|copy| copy.place == name && copy.state == CopyState::Good)
-        };
+        let is_good =
+            |name: &str| known.iter().any(|copy| copy.place == name && copy.state == CopyState::Good);
         let Some((first, others)) = self.places.split_first() else { return Ok(Vec::new()) };
         let mut behind = Vec::new();
         for place in others.iter().filter(|place| is_good(place.name())) {

@@ -36,9 +36,8 @@ fn opened(folder: &Path, record: &Record, keys: &Keys) -> usize {
         let parts = (read(file.header_object(&record.id, start)), read(file.body_object(&record.id, start)));
         let (Some(header), Some(body)) = parts else { return false };
         let whole = [header, body].concat();
-        keys.iter().any(|keys| {
-            Opener::open(&whole[..], keys).and_then(|mut opener| opener.read_whole()).is_ok()
-        })
+        keys.iter()
+            .any(|keys| Opener::open(&whole[..], keys).and_then(|mut opener| opener.read_whole()).is_ok())
     };
     let versions = record.versions();
     versions.values().flatten().filter(opens).count()
@@ -71,7 +70,8 @@ fn what_was_said_goes_with_its_recording_from_all_copies() {
     assert_eq!((opened(&store, &other, &keys), opened(&kept, &other, &keys)), (2, 2));
     // Of its objects only slips are left, which say nothing.
     let id = gone.id.to_string();
-    let left: Vec<_> = files(&store).into_iter().filter(|path| path.to_string_lossy().contains(&id)).collect();
+    let left: Vec<_> =
+        files(&store).into_iter().filter(|path| path.to_string_lossy().contains(&id)).collect();
     assert!(left.iter().all(|path| path.to_string_lossy().ends_with(".version.json")), "{left:?}");
     let (_, certificate) = bench.certificates(&vault).pop().expect("a certificate");
     let digests: Vec<_> = gone.files.iter().map(|file| file.body_sha256).collect();
@@ -82,10 +82,7 @@ fn what_was_said_goes_with_its_recording_from_all_copies() {
 
     // Nothing more is said of it, or shown; of the other one it is.
     let refused = say(&vault, &ring, &gone, &note("too late"));
-    assert!(
-        matches!(refused, Err(AnnotateError::Nothing { phase: Phase::Destroyed, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(AnnotateError::Nothing { phase: Phase::Destroyed, .. })), "{refused:?}");
     assert!(history(&vault, &ring, &gone).is_err());
     assert_eq!(history(&vault, &ring, &other).expect("a history").1.number(), 2);
     // A hold keeps it, and keeps nobody from saying something of it.

@@ -26,9 +26,9 @@ pub mod recordings;
 pub mod retention;
 mod schema;
 pub mod search;
-pub mod versions;
 #[cfg(test)]
 mod tests;
+pub mod versions;
 
 use std::path::Path;
 use std::time::Duration;

@@ -143,9 +143,8 @@ async fn take_in_named(
         }
         take_in(into, &new, rebuilt).await?;
     }
-    let orphans = names.iter().filter(|name| {
-        VersionSlip::named(name).is_some_and(|(id, _)| numbers.contains_key(&id))
-    });
+    let orphans =
+        names.iter().filter(|name| VersionSlip::named(name).is_some_and(|(id, _)| numbers.contains_key(&id)));
     rebuilt.faults.extend(orphans.map(|object| Fault {
         object: object.clone(),
         fault: "not in the catalog: the recording of which it is a version has no slip that is read".into(),

@@ -443,9 +443,8 @@ async fn insert_files<'a>(
     connection: &mut AnyConnection,
     files: impl Iterator<Item = (&'a RecordingId, &'a [ArchivedFile])>,
 ) -> Result<(), sqlx::Error> {
-    let files: Vec<_> = files
-        .flat_map(|(id, files)| (0..).zip(files).map(move |(place, file)| (id, place, file)))
-        .collect();
+    let files: Vec<_> =
+        files.flat_map(|(id, files)| (0..).zip(files).map(move |(place, file)| (id, place, file))).collect();
     insert_placed(connection, &files).await
 }
 

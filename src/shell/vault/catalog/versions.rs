@@ -48,11 +48,7 @@ impl Catalog {
     }
 }
 
-async fn add(
-    connection: &mut AnyConnection,
-    kind: Kind,
-    new: &NewVersion<'_>,
-) -> Result<Added, sqlx::Error> {
+async fn add(connection: &mut AnyConnection, kind: Kind, new: &NewVersion<'_>) -> Result<Added, sqlx::Error> {
     let id = new.id.as_bytes().to_vec();
     // Who looks which number is next must be alone with the recording, as SQLite's writer is.
     let alone = if kind == Kind::Postgres { " FOR UPDATE" } else { "" };

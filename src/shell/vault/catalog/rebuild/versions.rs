@@ -33,8 +33,11 @@ pub(super) async fn read(
         let slip = match bytes.map(|bytes| VersionSlip::from_bytes(&bytes, &record.id, expected)) {
             Some(Ok(slip)) => slip,
             other => {
-                let why = other.and_then(Result::err).map_or("it is missing".into(), |error| error.to_string());
-                let fault = format!("{why}: a scrub mends it from a copy; what was said from then on is not in the catalog");
+                let why =
+                    other.and_then(Result::err).map_or("it is missing".into(), |error| error.to_string());
+                let fault = format!(
+                    "{why}: a scrub mends it from a copy; what was said from then on is not in the catalog"
+                );
                 faults.push(Fault { object, fault });
                 break;
             }

@@ -110,8 +110,7 @@ impl Archive {
     /// Says something of a recording, as the shell does: objects and slip first, then the catalog.
     async fn say(&mut self, catalog: &Catalog, id: RecordingId, change: Change) {
         let mut record = catalog.get(&id).await.unwrap().unwrap();
-        let begin =
-            || History::begin(id, &record.receipt.to_entry(), details_of(&Self::manifest(&record)));
+        let begin = || History::begin(id, &record.receipt.to_entry(), details_of(&Self::manifest(&record)));
         let history = self.said.entry(id).or_insert_with(begin);
         let reason = Reason { code: "complaint".into(), text: String::new() };
         let said = Said { at: Stamp::ZERO, author: "local:ewa".into(), reason, change };
@@ -380,9 +379,8 @@ fn what_is_wrong_with_versions_is_said_and_those_before_are_there() {
             assert_eq!(faults.iter().filter(is_it).count(), count, "{object} {text}: {faults:#?}");
         }
         assert_eq!(faults.len(), 6, "{faults:#?}");
-        let tags = async |record: &Record| {
-            anew.open_details(&archive.keys, &record.id).await.unwrap().unwrap().tags
-        };
+        let tags =
+            async |record: &Record| anew.open_details(&archive.keys, &record.id).await.unwrap().unwrap().tags;
         assert_eq!(tags(&gap).await, ["first"]);
         assert_eq!(tags(&damaged).await, ["first"]);
         assert!(tags(&forged).await.is_empty());

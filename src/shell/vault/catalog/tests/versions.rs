@@ -44,12 +44,8 @@ pub(super) async fn follow_each_other(at: String) {
     catalog.take_in(&[new(&record), new(&staged)]).await.unwrap();
     catalog.set_place("first", "here", false).await.unwrap();
     catalog.set_place("second", "there", false).await.unwrap();
-    let seen = |place: &str| Seen {
-        id,
-        place: place.into(),
-        state: CopyState::Good,
-        at: Stamp::from_unix_nanos(5),
-    };
+    let seen =
+        |place: &str| Seen { id, place: place.into(), state: CopyState::Good, at: Stamp::from_unix_nanos(5) };
     catalog.set_copies(&[seen("first"), seen("second")]).await.unwrap();
     let changes = catalog.changes(&[id]).await.unwrap()[&id];
     catalog.set_standing(&[(id, Standing::Met, changes)]).await.unwrap();
@@ -89,8 +85,7 @@ pub(super) async fn of_two_at_once_one_is_added(at: String) {
     let record = record(2, 2);
     one.take_in(&[NewRecord { record: record.clone(), indexed: Some(indexed(77)) }]).await.unwrap();
     for number in 1..=20 {
-        let both =
-            tokio::join!(add(&one, record.id, number, &[]), add(&other, record.id, number, &[]));
+        let both = tokio::join!(add(&one, record.id, number, &[]), add(&other, record.id, number, &[]));
         assert!(matches!(both, (Added::Yes, Added::Taken) | (Added::Taken, Added::Yes)), "{both:?}");
     }
     let now = one.get(&record.id).await.unwrap().unwrap();
