@@ -20,7 +20,7 @@ use crate::archive::record::{Digest, Record, RecordingId, version_in};
 use crate::archive::search::normalise_name;
 use crate::archive::slip::Body;
 use crate::base::text::steers;
-use crate::base::time::Stamp;
+use crate::base::time::{Span, Stamp};
 
 /// The document of one version. One text: fields in this order, no spaces, then blanks up to a length that says little.
 #[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]
@@ -78,6 +78,15 @@ pub enum Change {
         /// What it is.
         is: String,
     },
+    /// A copy of its sound with spans silenced: a further file of this version.
+    Redacted {
+        /// The file that it is a copy of, as its recorder named it.
+        of: String,
+        /// What nobody hears in the copy: in order, apart from each other.
+        spans: Vec<Span>,
+        /// The copy.
+        file: Body,
+    },
 }
 
 /// What can be corrected.
@@ -127,6 +136,9 @@ pub enum VersionError {
     /// Somebody has corrected it meanwhile, or it was something else from the beginning.
     #[error("the {} is not what it was said to be until now: see `sejf history`, and say it again", .0.as_str())]
     Was(Field),
+    /// Spans are none.
+    #[error("spans that are to be silenced: {0}")]
+    Spans(String),
     /// More than there is room for.
     #[error("a recording has at most {VERSIONS_MAX} versions, and this one has them")]
     Full,
@@ -286,13 +298,24 @@ impl Change {
             Self::Labels { .. } => "labels",
             Self::Agents { .. } => "agents",
             Self::Correction { .. } => "correction",
+            Self::Redacted { .. } => "redacted",
+        }
+    }
+
+    /// Whether both say the same. A copy that is made again is sealed otherwise.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Redacted { of, spans, .. }, Self::Redacted { of: other, spans: others, .. }) => {
+                (of, spans) == (other, others)
+            }
+            _ => self == other,
         }
     }
 
     /// What holds after it.
     fn apply(&self, details: &mut Details) {
         match self {
-            Self::Note { .. } => {}
+            Self::Note { .. } | Self::Redacted { .. } => {}
             Self::Labels { add, remove } => apply_names(&mut details.tags, add, remove),
             Self::Agents { add, remove } => apply_names(&mut details.agents, add, remove),
             Self::Correction { field, is, .. } => field.of_mut(details).clone_from(is),
@@ -315,6 +338,7 @@ impl Change {
                 // That nothing is known of it can be said as well.
                 if is.is_empty() { Ok(()) } else { check_text("the correction", is, VALUE_BYTES_MAX, false) }
             }
+            Self::Redacted { spans, .. } => check_spans(spans),
         }
     }
 }
@@ -354,6 +378,21 @@ fn check_names(
         return Err(VersionError::TooMany(what));
     }
     if after == now { Err(VersionError::Nothing) } else { Ok(()) }
+}
+
+fn check_spans(spans: &[Span]) -> Result<(), VersionError> {
+    if spans.len() > SPANS_MAX {
+        return Err(VersionError::Spans(format!("they are {}, and at most {SPANS_MAX}", spans.len())));
+    }
+    if spans.is_empty() || spans.iter().any(|span| span.from_ms >= span.to_ms) {
+        return Err(VersionError::Spans("each must begin before it ends".into()));
+    }
+    let is_apart = |two: &[Span]| two[0].to_ms < two[1].from_ms;
+    if spans.windows(2).all(is_apart) {
+        Ok(())
+    } else {
+        Err(VersionError::Spans("give them in order, and apart from each other".into()))
+    }
 }
 
 fn check_text(what: &'static str, text: &str, bytes_max: usize, lines: bool) -> Result<(), VersionError> {
@@ -423,7 +462,8 @@ impl History {
     /// Whether the last version says this already: then somebody was interrupted, and says it again.
     pub fn says(&self, said: &Said) -> bool {
         self.steps.last().is_some_and(|Step { version, .. }| {
-            (&version.author, &version.reason, &version.change) == (&said.author, &said.reason, &said.change)
+            (&version.author, &version.reason) == (&said.author, &said.reason)
+                && version.change.is_same(&said.change)
         })
     }
 
@@ -536,6 +576,12 @@ pub fn document_name(id: &RecordingId, number: u32) -> String {
     format!("{id}.v{number}.age")
 }
 
+/// Name of a redacted copy of the file `of`: `<id>.v1.opus.age`.
+pub fn copy_name(id: &RecordingId, number: u32, of: &str) -> String {
+    let kind = if of.ends_with(".wav.age") { "wav" } else { "opus" };
+    format!("{id}.v{number}.{kind}.age")
+}
+
 #[derive(Deserialize)]
 struct SchemaOnly {
     schema: u32,
@@ -553,6 +599,8 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const VALUE_BYTES_MAX: usize = 1024;
 /// Labels of a recording, and agents.
 pub const NAMES_MAX: usize = 64;
+/// Spans of one redacted copy.
+pub const SPANS_MAX: usize = 500;
 /// A document that is longer is none: all texts of the largest change, each byte escaped, with room.
 pub const DOCUMENT_BYTES_MAX: u64 = 128 << 10;
 /// How names of slips end.

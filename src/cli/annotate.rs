@@ -8,9 +8,10 @@ use anyhow::Context;
 
 use crate::archive::record::RecordingId;
 use crate::archive::version::{Change, Field, TEXT_BYTES_MAX};
+use crate::base::time::Span;
 use crate::cli::text::json;
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs, wait};
-use crate::shell::vault::annotate::{AnnotateError, Annotator, Order};
+use crate::shell::vault::annotate::{AnnotateError, Annotator, Order, Wish};
 
 /// Says something of a recording: a note, labels, who spoke, a correction. The recording itself is never changed: each is
 /// a new version of it, with who said it, when, and why. See `sejf history`.
@@ -28,6 +29,7 @@ enum Command {
     /// Says who of the call centre's people spoke, or did not: `sejf vault search --agent` finds it by them.
     Agent(NamesArgs),
     Correct(CorrectArgs),
+    Redact(RedactArgs),
 }
 
 /// Of which recording, by whom and why.
@@ -91,21 +93,62 @@ struct CorrectArgs {
     is: String,
 }
 
+/// Makes a copy of its sound in which nobody hears some spans, of neither side. The original stays as it is.
+#[derive(Debug, clap::Args)]
+struct RedactArgs {
+    #[command(flatten)]
+    common: Common,
+    /// From when to when, of the sound's own time: 00:12-00:19, 1:02:03.5-1:02:10. May be given several times.
+    #[arg(long, value_name = "FROM-TO", required = true, value_parser = span)]
+    span: Vec<Span>,
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    let fault = || "write 00:12-00:19 or 1:02:03.5-1:02:10".to_owned();
+    let (from, to) = text.split_once('-').ok_or_else(fault)?;
+    let span =
+        Span { from_ms: milliseconds(from).ok_or_else(fault)?, to_ms: milliseconds(to).ok_or_else(fault)? };
+    if span.from_ms < span.to_ms { Ok(span) } else { Err("it ends before it begins".into()) }
+}
+
+/// Of `19`, `00:19`, `1:02:03.5`.
+fn milliseconds(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if part.len() > 3 || !is_number(part) {
+        return None;
+    }
+    let mut parts = whole.split(':').rev();
+    let (mut seconds, mut unit) = (0_u64, 1_u64);
+    for number in parts.by_ref().take(3) {
+        let count =
+            Some(number).filter(|number| is_number(number) && number.len() <= 5)?.parse::<u64>().ok()?;
+        seconds += count * unit;
+        unit *= 60;
+    }
+    parts.next().is_none().then(|| seconds * 1_000 + format!("{part:0<3}").parse::<u64>().unwrap_or_default())
+}
+
 fn field(name: &str) -> Result<Field, String> {
     Field::from_name(name).ok_or_else(|| format!("one of {}", Field::ALL.map(Field::as_str).join(", ")))
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::Note(args) => say(&args.common, &Change::Note { text: args.text()? }),
+        Command::Note(args) => say(&args.common, &Wish::Say(&Change::Note { text: args.text()? })),
         Command::Label(NamesArgs { common, add, remove }) => {
-            say(common, &Change::Labels { add: add.clone(), remove: remove.clone() })
+            say(common, &Wish::Say(&Change::Labels { add: add.clone(), remove: remove.clone() }))
         }
         Command::Agent(NamesArgs { common, add, remove }) => {
-            say(common, &Change::Agents { add: add.clone(), remove: remove.clone() })
+            say(common, &Wish::Say(&Change::Agents { add: add.clone(), remove: remove.clone() }))
         }
         Command::Correct(CorrectArgs { common, field, was, is }) => {
-            say(common, &Change::Correction { field: *field, was: was.clone(), is: is.clone() })
+            say(common, &Wish::Say(&Change::Correction { field: *field, was: was.clone(), is: is.clone() }))
+        }
+        Command::Redact(RedactArgs { common, span }) => {
+            let mut spans = span.clone();
+            spans.sort_unstable();
+            say(common, &Wish::Redact(&spans))
         }
     }
 }
@@ -128,7 +171,7 @@ impl NoteArgs {
     }
 }
 
-fn say(args: &Common, change: &Change) -> anyhow::Result<ExitCode> {
+fn say(args: &Common, wish: &Wish<'_>) -> anyhow::Result<ExitCode> {
     let vault = args.home.open()?;
     let reason = args.reason.load(&vault)?;
     let ring = args.custodians.unlock(&vault)?;
@@ -136,7 +179,7 @@ fn say(args: &Common, change: &Change) -> anyhow::Result<ExitCode> {
     let written = wait(async {
         let catalog = vault.catalog().await?;
         let annotator = Annotator::open(&vault, &ring, &catalog)?;
-        let order = Order { id: args.id, change, after: args.after, actor: &actor, reason };
+        let order = Order { id: args.id, wish: *wish, after: args.after, actor: &actor, reason };
         let written = annotator.say(&order).await;
         catalog.close().await;
         Ok::<_, AnnotateError>(written?)
@@ -144,14 +187,32 @@ fn say(args: &Common, change: &Change) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     if args.json {
         let written = serde_json::json!({
-            "id": args.id, "version": written.number, "kind": change.kind(), "sha256": written.sha256,
+            "id": args.id, "version": written.number, "kind": wish.kind(), "sha256": written.sha256,
             "was_there": written.was_there,
         });
         writeln!(out, "{}", json(&written)?)?;
     } else if written.was_there {
         writeln!(out, "Version {} of {} says so already.", written.number, args.id)?;
     } else {
-        writeln!(out, "Version {} of {}: {}.", written.number, args.id, change.kind())?;
+        writeln!(out, "Version {} of {}: {}.", written.number, args.id, wish.kind())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_read_as_people_write_times() {
+        let read = |text| span(text).map(|span| (span.from_ms, span.to_ms));
+        assert_eq!(read("00:12-00:19"), Ok((12_000, 19_000)));
+        assert_eq!(read("7.25-1:02:03.5"), Ok((7_250, 3_723_500)));
+        for wrong in
+            ["", "-", "12", "12-", "-12", "12-12", "19-12", "a-b", "1:2:3:4-9", "1.2345-9", "1.-9", "+1-9"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        assert!(read("99999:99999:99999-999999").is_err());
+    }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::archive::details::Details;
 use crate::archive::record::{Record, RecordingId};
 use crate::archive::version::{Change, History, Step};
+use crate::base::time::Span;
 use crate::cli::scope::second;
 use crate::cli::text::{clean, clean_line, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs, wait};
@@ -68,7 +69,7 @@ fn in_json(Step { version, digest, before }: &Step) -> serde_json::Value {
     match &version.change {
         Change::Labels { .. } => shown["before"] = before.tags.clone().into(),
         Change::Agents { .. } => shown["before"] = before.agents.clone().into(),
-        Change::Note { .. } | Change::Correction { .. } => {}
+        Change::Note { .. } | Change::Correction { .. } | Change::Redacted { .. } => {}
     }
     shown
 }
@@ -106,6 +107,12 @@ fn of_change(change: &Change, before: &Details) -> Vec<String> {
         Change::Correction { field, was, is } => {
             let shown = |text: &str| if text.is_empty() { "nothing".to_owned() } else { format!("`{text}`") };
             vec![clean_line(&format!("   {} is {}, and was {}", field.as_str(), shown(is), shown(was)))]
+        }
+        Change::Redacted { of, spans, file } => {
+            let seconds = |ms: u64| ms as f64 / 1_000.0;
+            let silent = |span: &Span| format!("{}-{} s", seconds(span.from_ms), seconds(span.to_ms));
+            let silent = spans.iter().map(silent).collect::<Vec<_>>().join(", ");
+            vec![clean_line(&format!("   {} is {of} with {silent} silenced", file.name))]
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod pause;
 pub mod policy;
 pub mod pressure;
 pub mod recorder;
+pub mod redact;
 pub mod reports;
 pub mod rules;
 pub mod salvage;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sejf::archive::access::Reason;
 use sejf::archive::record::Record;
 use sejf::archive::version::{Change, VersionSlip};
-use sejf::shell::vault::annotate::{AnnotateError, Annotator, Order, Written};
+use sejf::shell::vault::annotate::{AnnotateError, Annotator, Order, Wish, Written};
 
 use crate::support::{assert_success, sejf, text};
 use crate::vault_intake::{World, copy_dir, wait};
@@ -96,7 +96,7 @@ impl Desk {
             let annotator = annotator.ending(move |_| done.fetch_add(1, Ordering::Relaxed) + 1 < steps);
             let change = Change::Note { text: note.into() };
             let reason = Some(Reason { code: "complaint".into(), text: String::new() });
-            let order = Order { id: record.id, change: &change, after: None, actor: &actor, reason };
+            let order = Order { id: record.id, wish: Wish::Say(&change), after: None, actor: &actor, reason };
             let said = annotator.say(&order).await;
             catalog.close().await;
             match said {

@@ -54,7 +54,7 @@ fn replay(steps: &[Step]) -> Details {
     for step in steps {
         assert!(step.before == now);
         match &step.version.change {
-            Change::Note { .. } => {}
+            Change::Note { .. } | Change::Redacted { .. } => {}
             Change::Correction { field, is, .. } => *field.of_mut(&mut now) = is.clone(),
             Change::Labels { add, remove } | Change::Agents { add, remove } => {
                 let is_labels = matches!(step.version.change, Change::Labels { .. });
@@ -163,6 +163,28 @@ fn what_is_hostile_or_changes_nothing_is_not_said() {
     // What was refused says nothing of what it was: it goes into the log.
     assert!(!refused(&history, correct("secret", "2")).to_string().contains("secret"));
     assert_eq!(format!("{vip:?}"), format!("Version(1 of {}, ..)", id(1)));
+}
+
+#[test]
+fn spans_are_in_order_and_apart_and_the_same_copy_is_made_once() {
+    let mut history = History::begin(id(1), b"receipt", details());
+    let redacted = |spans: &[(u64, u64)], sealed: &[u8]| Change::Redacted {
+        of: format!("{}.opus.age", id(1)),
+        spans: spans.iter().map(|(from_ms, to_ms)| Span { from_ms: *from_ms, to_ms: *to_ms }).collect(),
+        file: Body { name: copy_name(&id(1), 1, "x.opus.age"), sha256: Digest::of(sealed), bytes: 7 },
+    };
+    for spans in [&[][..], &[(2, 2)], &[(3, 2)], &[(5, 6), (1, 2)], &[(1, 5), (4, 9)], &[(1, 5), (5, 9)]] {
+        let refused = history.next(said(1, redacted(spans, b"x")), [0; 32]);
+        assert!(matches!(refused, Err(VersionError::Spans(_))), "{spans:?}");
+    }
+    let many: Vec<_> = (0..=SPANS_MAX as u64).map(|n| (n * 10, n * 10 + 1)).collect();
+    assert!(history.next(said(1, redacted(&many, b"x")), [0; 32]).is_err());
+    let version = history.next(said(1, redacted(&many[1..], b"x")), [0; 32]).unwrap();
+    assert!(version.to_bytes().len() as u64 <= DOCUMENT_BYTES_MAX);
+    history.push(&version.to_bytes()).unwrap();
+    assert!(*history.now() == details(), "nobody is found by it");
+    assert!(history.says(&said(2, redacted(&many[1..], b"sealed again"))));
+    assert!(!history.says(&said(2, redacted(&many[2..], b"x"))));
 }
 
 #[test]

@@ -28,11 +28,14 @@ use crate::archive::envelope::RewrapError;
 use crate::archive::epoch::Epoch;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{IndexKey, Indexed};
+use crate::archive::slip::Body;
 use crate::archive::version::{
-    Change, DOCUMENT_BYTES_MAX, History, HistoryError, Said, Version, VersionError, VersionSlip,
-    VersionSlipError, document_name,
+    Change, DOCUMENT_BYTES_MAX, History, HistoryError, Said, VersionError, VersionSlip, VersionSlipError,
+    copy_name, document_name,
 };
+use crate::base::time::Span;
 use crate::recording::manifest::Manifest;
+use crate::recording::redact::{self, RedactError};
 use crate::seal::header::Header;
 use crate::seal::identity::{Identities, generate_x25519};
 use crate::seal::open::Opener;
@@ -80,19 +83,45 @@ pub enum Step {
     Cataloged,
 }
 
-/// What somebody wants to say.
+/// What somebody wants to say, or to have made.
+#[derive(Clone, Copy, Debug)]
+pub enum Wish<'a> {
+    /// This.
+    Say(&'a Change),
+    /// A copy of its sound with spans silenced. The original stays.
+    Redact(&'a [Span]),
+}
+
+impl Wish<'_> {
+    /// One word for it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Say(change) => change.kind(),
+            Self::Redact(_) => "redacted",
+        }
+    }
+}
+
+/// What somebody asks for.
 #[derive(Clone, Debug)]
 pub struct Order<'a> {
     /// Of which recording.
     pub id: RecordingId,
     /// What.
-    pub change: &'a Change,
+    pub wish: Wish<'a>,
     /// The last version that they have seen; where another came after it, nothing is said.
     pub after: Option<u32>,
     /// By whom.
     pub actor: &'a Actor,
     /// Why.
     pub reason: Option<Reason>,
+}
+
+/// A file of a version that is to be put.
+struct Sealed {
+    file: ArchivedFile,
+    header: Bytes,
+    body: Bytes,
 }
 
 /// A version that there is now.
@@ -175,6 +204,17 @@ pub enum AnnotateError {
         /// Why.
         source: RewrapError,
     },
+    /// There is nothing to silence, or more than one file.
+    #[error("recording {0} has not one file of sound, Opus or WAV: no redacted copy can be made of it")]
+    NoSound(RecordingId),
+    /// Its sound cannot be silenced.
+    #[error("recording {id}: silencing its sound: {source}")]
+    Redact {
+        /// Which.
+        id: RecordingId,
+        /// Why not.
+        source: RedactError,
+    },
     /// No such recording.
     #[error("there is no recording {0} in the archive: look for it with `sejf vault search`")]
     Unknown(RecordingId),
@@ -252,12 +292,10 @@ impl<'a> Annotator<'a> {
         let grant = self.vault.log.ask(&Request { actor, action, resource, reason, now })?;
         self.passed(Step::Granted)?;
         let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
-        let author = grant.actor().to_owned();
-        let said = Said { at: clock::now(), author, reason, change: order.change.clone() };
-        let done = self.write(record, said, order.after).await;
+        let done = self.write(record, order, grant.actor(), reason).await;
         let outcome = match &done {
             Ok(written) => Outcome::Done(serde_json::json!({
-                "version": written.number, "kind": order.change.kind(), "sha256": written.sha256,
+                "version": written.number, "kind": order.wish.kind(), "sha256": written.sha256,
             })),
             Err(ended @ AnnotateError::Ended(_)) => {
                 tracing::debug!(%ended, "by a test");
@@ -302,26 +340,58 @@ impl<'a> Annotator<'a> {
     async fn write(
         &self,
         mut record: Record,
-        said: Said,
-        after: Option<u32>,
+        order: &Order<'_>,
+        author: &str,
+        reason: Reason,
     ) -> Result<Written, AnnotateError> {
         let _turn = self.turn().await?;
         let id = record.id;
         let mut history = self.load(&mut record).await?;
+        let number = history.number() + 1;
+        let (change, mut sealed) = match order.wish {
+            Wish::Say(change) => (change.clone(), Vec::new()),
+            Wish::Redact(spans) => {
+                let (change, copy) = self.redact(&record, spans, number).await?;
+                (change, vec![copy])
+            }
+        };
+        let said = Said { at: clock::now(), author: author.into(), reason, change };
         if let Some(last) = history.steps().last().filter(|_| history.says(&said)) {
             return Ok(Written { number: last.version.number, sha256: last.digest, was_there: true });
         }
-        if after.is_some_and(|after| after != history.number()) {
+        if order.after.is_some_and(|after| after != history.number()) {
             return Err(AnnotateError::Meanwhile { id, number: history.number() });
         }
         let mut salt = [0; 32];
         OsRandom::new()?.fill(&mut salt);
         let version = history.next(said, salt).map_err(|source| AnnotateError::Version { id, source })?;
         let document = Zeroizing::new(version.to_bytes());
-        let file = self.put(&record, &version, &document).await?;
+        sealed.insert(0, self.seal(&record, document_name(&id, number), &document)?);
+        let files = self.put(&record, number, sealed).await?;
         history.push(&document).map_err(|source| AnnotateError::History { id, source })?;
-        self.take_over(&mut record, vec![file], &history).await?;
-        Ok(Written { number: version.number, sha256: Digest::of(&document), was_there: false })
+        self.take_over(&mut record, files, &history).await?;
+        Ok(Written { number, sha256: Digest::of(&document), was_there: false })
+    }
+
+    /// A copy of the sound with spans silenced, sealed; in the open it is in memory alone, and for that long.
+    async fn redact(
+        &self,
+        record: &Record,
+        spans: &[Span],
+        number: u32,
+    ) -> Result<(Change, Sealed), AnnotateError> {
+        let id = record.id;
+        let mut sounds = record.originals().filter(|file| SOUNDS.iter().any(|end| file.name.ends_with(end)));
+        let (Some(of), None) = (sounds.next(), sounds.next()) else {
+            return Err(AnnotateError::NoSound(id));
+        };
+        let plain = self.read(record, of, SOUND_BYTES_MAX).await?;
+        let silenced = redact::silence(&plain, spans);
+        let silenced = Zeroizing::new(silenced.map_err(|source| AnnotateError::Redact { id, source })?);
+        let copy = self.seal(record, copy_name(&id, number, &of.name), &silenced)?;
+        let change =
+            Change::Redacted { of: of.name.clone(), spans: spans.to_vec(), file: Body::of(&copy.file) };
+        Ok((change, copy))
     }
 
     /// Reads what was said; what was said by somebody who was interrupted is told to the catalog first.
@@ -409,13 +479,8 @@ impl<'a> Annotator<'a> {
         record.epoch().ok_or(AnnotateError::Nothing { id: record.id, phase: record.phase })
     }
 
-    /// Seals a document under the recording's envelope, and puts it into the first place; its slip last.
-    async fn put(
-        &self,
-        record: &Record,
-        version: &Version,
-        document: &[u8],
-    ) -> Result<ArchivedFile, AnnotateError> {
+    /// Seals a file of a version under the recording's envelope.
+    fn seal(&self, record: &Record, name: String, plain: &[u8]) -> Result<Sealed, AnnotateError> {
         let id = record.id;
         let envelope = self.ring.envelope(&self.epoch(record)?, &id)?;
         let envelope = envelope.ok_or(AnnotateError::Nothing { id, phase: Phase::Destroyed })?;
@@ -424,40 +489,50 @@ impl<'a> Annotator<'a> {
         let (identity, recipient) = generate_x25519(&mut random);
         let sealed_to = Recipients::parse([&recipient]).expect("it was made just now");
         let opens = Identities::parse(&identity).expect("it was made just now");
-        let sealed = stream::seal_whole(document, &sealed_to, &mut random)
-            .expect("a document is small, and its recipient is there");
-        let seal = |source| AnnotateError::Seal { id, source };
-        let header = envelope.rewrap(&mut &sealed[..], &opens, &mut random).map_err(seal)?;
-        let before = Header::read(&mut &sealed[..]).map_err(|fault| seal(fault.into()))?.to_bytes().len();
-        let body = sealed[before..].to_vec();
+        let sealed = stream::seal_whole(plain, &sealed_to, &mut random)
+            .expect("its recipient was made just now, and is the only one");
+        let fault = |source| AnnotateError::Seal { id, source };
+        let header = envelope.rewrap(&mut &sealed[..], &opens, &mut random).map_err(fault)?;
+        let before = Header::read(&mut &sealed[..]).map_err(|error| fault(error.into()))?.to_bytes().len();
+        let body = Bytes::from(sealed).slice(before..);
         let file = ArchivedFile {
-            name: document_name(&id, version.number),
+            name,
             header_sha256: Digest::of(&header),
             header_bytes: header.len() as u64,
             body_sha256: Digest::of(&body),
             body_bytes: body.len() as u64,
         };
-        let start = record.receipt.start;
-        let Some(first) = self.places.first() else { return Ok(file) };
-        for (object, bytes) in
-            [(file.body_object(&id, start), body), (file.header_object(&id, start), header)]
-        {
-            put_anew(&**first, &object, bytes.into()).await?;
-            self.passed(Step::ObjectPut)?;
+        Ok(Sealed { file, header: header.into(), body })
+    }
+
+    /// Puts the files of a version into the first place; its slip last.
+    async fn put(
+        &self,
+        record: &Record,
+        number: u32,
+        sealed: Vec<Sealed>,
+    ) -> Result<Vec<ArchivedFile>, AnnotateError> {
+        let (id, start) = (record.id, record.receipt.start);
+        let files: Vec<ArchivedFile> = sealed.iter().map(|sealed| sealed.file.clone()).collect();
+        let Some(first) = self.places.first() else { return Ok(files) };
+        for Sealed { file, header, body } in sealed {
+            for (object, bytes) in
+                [(file.body_object(&id, start), body), (file.header_object(&id, start), header)]
+            {
+                put_anew(&**first, &object, bytes).await?;
+                self.passed(Step::ObjectPut)?;
+            }
         }
         first.flush().await?;
         self.passed(Step::Flushed)?;
-        let with = with_files(record, std::slice::from_ref(&file));
-        let slip = slip_of(&with, version.number);
-        let object = record.version_slip_object(version.number);
+        let slip = slip_of(&with_files(record, &files), number);
+        let object = record.version_slip_object(number);
         match first.put_new(&object, Content::Bytes(slip), false).await {
-            Err(PlaceError::Exists { .. }) => {
-                return Err(AnnotateError::Meanwhile { id, number: version.number });
-            }
+            Err(PlaceError::Exists { .. }) => return Err(AnnotateError::Meanwhile { id, number }),
             other => other?,
         }
         self.passed(Step::SlipPut)?;
-        Ok(file)
+        Ok(files)
     }
 
     /// Spreads a version that is in the first place, and tells the catalog. `history` ends with it.
@@ -598,6 +673,9 @@ async fn put_anew(place: &dyn Place, object: &str, bytes: Bytes) -> Result<(), P
     }
 }
 
+const SOUNDS: [&str; 2] = [".opus.age", ".wav.age"];
+/// Sound that is silenced is in memory: a day of Opus, some hours of WAV.
+const SOUND_BYTES_MAX: u64 = 1 << 30;
 const LOCK: &str = "versions.lock";
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Some objects in all places.

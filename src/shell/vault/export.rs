@@ -329,10 +329,13 @@ impl Exporter<'_> {
         random: &mut dyn Randomness,
         parcel: &mut Parcel,
     ) -> Result<(), ExportError> {
-        let end = if matches!(order.handing, Handing::Plain(_)) { "json" } else { "json.age" };
+        let end = if matches!(order.handing, Handing::Plain(_)) { "" } else { ".age" };
         for (number, files) in record.versions() {
             for file in files {
-                let path = format!("{}/history/{number}.{end}", bundle::folder(&record.id));
+                // `<id>.v1.age` is what was said, `<id>.v1.opus.age` a redacted copy.
+                let kind = file.name.strip_suffix(".age").and_then(|name| name.rsplit('.').next());
+                let kind = kind.filter(|kind| ["opus", "wav"].contains(kind)).unwrap_or("json");
+                let path = format!("{}/history/{number}.{kind}{end}", bundle::folder(&record.id));
                 self.read_any_place(&path, parcel, &mut |place, parcel| {
                     let stored = StoredFile::open(self.runtime, place, record, file)?;
                     write_file(order, stored, file, identities, &path, random, parcel)

@@ -1,7 +1,7 @@
 //! What was said of a recording later is destroyed with it.
 
 use sejf::archive::version::{Change, History};
-use sejf::shell::vault::annotate::{AnnotateError, Annotator, Order, Written};
+use sejf::shell::vault::annotate::{AnnotateError, Annotator, Order, Wish, Written};
 
 use super::*;
 
@@ -11,7 +11,9 @@ fn say(vault: &Vault, ring: &KeyRing, record: &Record, change: &Change) -> Resul
         let catalog = vault.catalog().await.expect("the catalog");
         let annotator = Annotator::open(vault, ring, &catalog).expect("an annotator");
         let (actor, reason) = (&speaker.actor, speaker.reason.clone());
-        let said = annotator.say(&Order { id: record.id, change, after: None, actor, reason }).await;
+        let said = annotator
+            .say(&Order { id: record.id, wish: Wish::Say(change), after: None, actor, reason })
+            .await;
         catalog.close().await;
         said
     })
