@@ -179,7 +179,8 @@ fn say(args: &Common, wish: &Wish<'_>) -> anyhow::Result<ExitCode> {
     let written = wait(async {
         let catalog = vault.catalog().await?;
         let annotator = Annotator::open(&vault, &ring, &catalog)?;
-        let order = Order { id: args.id, wish: *wish, after: args.after, actor: &actor, reason };
+        let order =
+            Order { id: args.id, wish: *wish, after: args.after, actor: &actor, belongs: None, reason };
         let written = annotator.say(&order).await;
         catalog.close().await;
         Ok::<_, AnnotateError>(written?)

@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (record, history) = wait(async {
         let catalog = vault.catalog().await?;
         let annotator = Annotator::open(&vault, &ring, &catalog)?;
-        let shown = annotator.history(&args.id, &actor, reason).await;
+        let shown = annotator.history(&args.id, &actor, None, reason).await;
         catalog.close().await;
         Ok::<_, AnnotateError>(shown?)
     })??;

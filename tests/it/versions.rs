@@ -96,7 +96,14 @@ impl Desk {
             let annotator = annotator.ending(move |_| done.fetch_add(1, Ordering::Relaxed) + 1 < steps);
             let change = Change::Note { text: note.into() };
             let reason = Some(Reason { code: "complaint".into(), text: String::new() });
-            let order = Order { id: record.id, wish: Wish::Say(&change), after: None, actor: &actor, reason };
+            let order = Order {
+                id: record.id,
+                wish: Wish::Say(&change),
+                after: None,
+                actor: &actor,
+                belongs: None,
+                reason,
+            };
             let said = annotator.say(&order).await;
             catalog.close().await;
             match said {
@@ -370,4 +377,57 @@ fn it_is_in_all_places_mended_where_it_is_not_and_exported() {
         let document: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         assert_eq!(document["change"]["note"]["text"], note);
     }
+}
+
+/// Packets of an Ogg Opus file, but for the two headers.
+fn packets(file: &[u8]) -> Vec<Vec<u8>> {
+    let mut reader = ogg::PacketReader::new(std::io::Cursor::new(file));
+    let mut packets = Vec::new();
+    while let Some(packet) = reader.read_packet().unwrap() {
+        packets.push(packet.data);
+    }
+    packets.split_off(2)
+}
+
+#[test]
+fn a_redacted_copy_is_silent_where_it_was_asked_and_the_original_stays() {
+    let desk = Desk::new();
+    let record = desk.record();
+    let before = desk.world.opened();
+    let redact = |more: &[&str]| desk.annotate("redact", &record, more);
+    assert_eq!(redact(&["--span", "9:00:00-9:00:01"]).status.code(), Some(2), "after its end");
+    assert_eq!(redact(&["--span", "2-1"]).status.code(), Some(2));
+    assert_success(&redact(&["--span", "00:00-00:01"]));
+    // Said again, it is there once.
+    let again = redact(&["--span", "00:00-00:01", "--json"]);
+    assert_success(&again);
+    assert_eq!((&lines(&again)[0]["version"], &lines(&again)[0]["was_there"]), (&1.into(), &true.into()));
+    let history = desk.history(&record);
+    let redacted = &history[1]["change"]["redacted"];
+    assert_eq!(redacted["spans"], serde_json::json!([{ "from_ms": 0, "to_ms": 1_000 }]));
+    let name = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let (of, copy) = (name(&redacted["of"]), name(&redacted["file"]["name"]));
+    assert_eq!(copy, format!("{}.v1.opus.age", record.id));
+
+    let after = desk.world.opened();
+    let (original, silenced) = (packets(&after[&of]), packets(&after[&copy]));
+    assert_eq!(after[&of], before[&of], "the original stays");
+    assert_eq!(original.len(), silenced.len());
+    assert!(original.len() > 60, "only {} packets", original.len());
+    assert_eq!(original[52..], silenced[52..]);
+    assert!(silenced[..52].iter().all(|packet| packet[..] == [0x98, 2, 0xff, 0xfe, 0x98, 0xff, 0xfe]));
+    assert_ne!(original[..52], silenced[..52]);
+    assert_eq!(below(&desk.path("store")), below(&desk.path("second")), "the other place has it at once");
+    desk.assert_rebuilt();
+    // No plain sound is left anywhere.
+    for dir in ["home", "store", "second"] {
+        let plain = below(&desk.path(dir)).into_iter().find(|(_, bytes)| holds(bytes, "OpusHead"));
+        assert!(plain.is_none(), "{plain:?}");
+    }
+    let to = desk.path("bundle");
+    let id = record.id.to_string();
+    let args = [&id, "--to", text(&to), "--for", "court", "--reason", "court-order", "--note", "II K 1/26"];
+    assert_success(&desk.unlocked(&["export"], &args));
+    let given = fs::read(to.join(format!("recordings/{id}/history/1.opus"))).unwrap();
+    assert_eq!(packets(&given), silenced);
 }

@@ -26,6 +26,7 @@ use crate::archive::details::Details;
 use crate::archive::entry::{Outcome, Resource};
 use crate::archive::envelope::RewrapError;
 use crate::archive::epoch::Epoch;
+use crate::archive::reach::Belongs;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{IndexKey, Indexed};
 use crate::archive::slip::Body;
@@ -113,6 +114,8 @@ pub struct Order<'a> {
     pub after: Option<u32>,
     /// By whom.
     pub actor: &'a Actor,
+    /// Whose the recording is, for who does not reach all of them.
+    pub belongs: Option<&'a Belongs>,
     /// Why.
     pub reason: Option<Reason>,
 }
@@ -289,7 +292,8 @@ impl<'a> Annotator<'a> {
         let record = self.record(&id).await?;
         let (action, resource, now) = (Action::Annotate, Resource::Recording(id), clock::now());
         let (actor, reason) = (order.actor, order.reason.clone());
-        let grant = self.vault.log.ask(&Request { actor, action, resource, reason, now })?;
+        let request = Request { actor, action, resource, reason, now };
+        let grant = self.vault.log.ask_within(&request, order.belongs)?;
         self.passed(Step::Granted)?;
         let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
         let done = self.write(record, order, grant.actor(), reason).await;
@@ -312,12 +316,13 @@ impl<'a> Annotator<'a> {
         &self,
         id: &RecordingId,
         actor: &Actor,
+        belongs: Option<&Belongs>,
         reason: Option<Reason>,
     ) -> Result<(Record, History), AnnotateError> {
         let _alone = alone(&self.vault.home).await?;
         let mut record = self.record(id).await?;
-        let (action, resource, now) = (Action::Search, Resource::Recording(*id), clock::now());
-        self.vault.log.ask(&Request { actor, action, resource, reason, now })?;
+        let (action, resource, now) = (Action::Show, Resource::Recording(*id), clock::now());
+        self.vault.log.ask_within(&Request { actor, action, resource, reason, now }, belongs)?;
         let _turn = self.turn().await?;
         let history = self.load(&mut record).await?;
         Ok((record, history))

@@ -10,9 +10,9 @@ fn say(vault: &Vault, ring: &KeyRing, record: &Record, change: &Change) -> Resul
     block_on(async {
         let catalog = vault.catalog().await.expect("the catalog");
         let annotator = Annotator::open(vault, ring, &catalog).expect("an annotator");
-        let (actor, reason) = (&speaker.actor, speaker.reason.clone());
+        let (actor, reason) = (&speaker.actor, None, speaker.reason.clone());
         let said = annotator
-            .say(&Order { id: record.id, wish: Wish::Say(change), after: None, actor, reason })
+            .say(&Order { id: record.id, wish: Wish::Say(change), after: None, actor, belongs: None, reason })
             .await;
         catalog.close().await;
         said
@@ -24,7 +24,7 @@ fn history(vault: &Vault, ring: &KeyRing, record: &Record) -> Result<(Record, Hi
     block_on(async {
         let catalog = vault.catalog().await.expect("the catalog");
         let annotator = Annotator::open(vault, ring, &catalog).expect("an annotator");
-        let shown = annotator.history(&record.id, &speaker.actor, speaker.reason.clone()).await;
+        let shown = annotator.history(&record.id, &speaker.actor, None, speaker.reason.clone()).await;
         catalog.close().await;
         shown
     })
