@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use crate::archive::class::{Base, Class, CopyPolicy};
 use crate::archive::record::{Digest, Record, RecordingId};
 use crate::archive::slip::Slip;
+use crate::archive::version::VersionSlip;
 use crate::base::time::Stamp;
 
 /// Whether a place keeps what was written once.
@@ -120,14 +121,21 @@ pub fn objects(record: &Record) -> Vec<ObjectFacts> {
         sha256: file.header_sha256,
         part: Part::Header,
     });
-    let slip = Slip::of(record).to_bytes();
-    let slip = ObjectFacts {
-        name: record.slip_object(),
+    let slips = slips(record).into_iter().map(|(name, slip)| ObjectFacts {
+        name,
         bytes: slip.len() as u64,
         sha256: Digest::of(&slip),
         part: Part::Slip,
-    };
-    bodies.chain(headers).chain([slip]).collect()
+    });
+    bodies.chain(headers).chain(slips).collect()
+}
+
+/// The slips of a recording and of its versions: what each object's name is, and what it holds.
+pub fn slips(record: &Record) -> Vec<(String, Vec<u8>)> {
+    let of_versions = VersionSlip::all_of(record);
+    let of_versions =
+        of_versions.iter().map(|slip| (record.version_slip_object(slip.number), slip.to_bytes()));
+    [(record.slip_object(), Slip::of(record).to_bytes())].into_iter().chain(of_versions).collect()
 }
 
 /// Until when a payload is locked: as long as it must be kept whatever comes, and no longer, for a lock cannot be

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::archive::record::RecordingId;
+use crate::archive::record::{RecordingId, version_in};
 use crate::seal::note::Checkpoint;
 use crate::seal::receipt::Receipt;
 use crate::seal::tree::{Hash, Nodes, verify_consistency};
@@ -172,7 +172,7 @@ pub fn id_of(receipt: &Receipt) -> Result<RecordingId, String> {
                 && rest.bytes().all(is_plain)
                 && rest.split('.').all(|part| !part.is_empty())
         });
-        if !is_name || !names.insert(&file.name) {
+        if !is_name || version_in(&file.name, &id).is_some() || !names.insert(&file.name) {
             return Err(format!("`{}` is no name of a file of recording {id}", file.name));
         }
     }
@@ -350,6 +350,8 @@ mod tests {
             format!("{id}."),
             format!("{id}.a b"),
             format!("{id}.{}", "a".repeat(97)),
+            // That of a version is the archive's.
+            format!("{id}.v1.age"),
             id.to_owned(),
         ] {
             assert!(id_of(&receipt(&[&name])).is_err(), "{name}");

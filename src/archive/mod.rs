@@ -45,3 +45,4 @@ pub mod throttle;
 pub mod totp;
 pub mod user;
 pub mod users;
+pub mod version;

@@ -1,5 +1,6 @@
 //! What the archive knows of a recording.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -101,7 +102,7 @@ pub struct Record {
     pub phase: Phase,
     /// When it was taken in.
     pub taken_in: Stamp,
-    /// Its files; none of a call that was not recorded.
+    /// Its files, those of its versions after its own; none of a call that was not recorded.
     pub files: Vec<ArchivedFile>,
 }
 
@@ -114,6 +115,27 @@ impl Record {
     /// Object of its [`crate::archive::slip::Slip`].
     pub fn slip_object(&self) -> String {
         object(&self.id, self.receipt.start, "receipt", "json")
+    }
+
+    /// The files that its recorder sealed and receipted.
+    pub fn originals(&self) -> impl Iterator<Item = &ArchivedFile> {
+        self.files.iter().filter(|file| version_in(&file.name, &self.id).is_none())
+    }
+
+    /// Files of its versions (see [`crate::archive::version`]), by number.
+    pub fn versions(&self) -> BTreeMap<u32, Vec<&ArchivedFile>> {
+        let mut versions: BTreeMap<u32, Vec<&ArchivedFile>> = BTreeMap::new();
+        for file in &self.files {
+            if let Some(number) = version_in(&file.name, &self.id) {
+                versions.entry(number).or_default().push(file);
+            }
+        }
+        versions
+    }
+
+    /// Object of the slip of version `number`.
+    pub fn version_slip_object(&self, number: u32) -> String {
+        object(&self.id, self.receipt.start, &format!("{}.v{number}", self.id), "version.json")
     }
 
     /// Whether there is anything to hear: of other calls only the receipt is kept.
@@ -158,6 +180,16 @@ fn object(id: &RecordingId, start: Stamp, name: &str, part: &str) -> String {
     let kind = name.strip_suffix(".age").unwrap_or(name);
     let kind = kind.strip_prefix(&id.to_string()).unwrap_or(kind).trim_start_matches('.');
     format!("{year}/{month}/{day}/{id}.{kind}.{part}")
+}
+
+/// The number of the version that a file is of, by its name: `<id>.v1.age`, `<id>.v1.opus.age`. No recorder may name
+/// a file so.
+pub fn version_in(name: &str, id: &RecordingId) -> Option<u32> {
+    let rest = name.strip_prefix(&id.to_string())?.strip_prefix(".v")?;
+    let digits = rest.split('.').next()?;
+    let number: u32 = digits.parse().ok()?;
+    // In its one form, and something after it.
+    (number > 0 && digits == number.to_string() && rest.len() > digits.len() + 1).then_some(number)
 }
 
 /// A SHA-256. In JSON, hexadecimal.
@@ -226,6 +258,19 @@ mod tests {
         };
         assert_eq!(file.header_object(&id, start), format!("2026/11/23/{id}.opus.hdr"));
         assert_eq!(file.body_object(&id, start), format!("2026/11/23/{id}.opus.body"));
+    }
+
+    #[test]
+    fn files_of_versions_are_told_by_their_names() {
+        let id: RecordingId = "0193c4a5-0000-7000-8000-000000000001".parse().unwrap();
+        let number = |rest: &str| version_in(&format!("{id}.{rest}"), &id);
+        assert_eq!(number("v1.age"), Some(1));
+        assert_eq!(number("v20.opus.age"), Some(20));
+        for other in ["opus.age", "json.age", "v.age", "v0.age", "v01.age", "v+1.age", "v1", "v1.", "vip.age"]
+        {
+            assert_eq!(number(other), None, "{other}");
+        }
+        assert_eq!(version_in("0193c4a5-0000-7000-8000-000000000002.v1.age", &id), None);
     }
 
     #[test]

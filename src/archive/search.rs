@@ -299,7 +299,8 @@ pub fn normalise(text: &str) -> String {
     if bare.is_empty() { digits } else { bare.to_owned() }
 }
 
-fn normalise_name(text: &str) -> String {
+/// The form in which names are compared, and all that is no party: lower-case letters without accents, single blanks.
+pub fn normalise_name(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let letters = words.join(" ").to_lowercase();
     letters.nfkd().filter(|c| !is_combining_mark(*c)).map(|c| if c == 'ł' { 'l' } else { c }).collect()

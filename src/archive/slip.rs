@@ -3,6 +3,7 @@
 //! ```text
 //! 2026/11/23/<id>.opus.hdr  <id>.opus.body  <id>.json.hdr  <id>.json.body     the recording
 //! 2026/11/23/<id>.receipt.json                                                its slip
+//! 2026/11/23/<id>.v1.hdr  <id>.v1.body  <id>.v1.version.json                  a version of it, and the slip of that
 //! ```
 //!
 //! It is written once, when the recording is archived (or, of a call that was not recorded, taken in), before the
@@ -12,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::archive::epoch::ClassName;
-use crate::archive::record::{Digest, Record, RecordingId};
+use crate::archive::record::{ArchivedFile, Digest, Record, RecordingId};
 use crate::base::time::Stamp;
 use crate::seal::receipt::Receipt;
 
@@ -33,7 +34,7 @@ pub struct Slip {
     pub class: Option<ClassName>,
     /// When it was taken in.
     pub taken_in: Stamp,
-    /// Payloads of its files, in order.
+    /// Payloads of its files, in order; not of its versions, which have slips of their own.
     pub bodies: Vec<Body>,
 }
 
@@ -47,6 +48,13 @@ pub struct Body {
     pub sha256: Digest,
     /// Bytes of the payload.
     pub bytes: u64,
+}
+
+impl Body {
+    /// That of a file.
+    pub fn of(file: &ArchivedFile) -> Self {
+        Self { name: file.name.clone(), sha256: file.body_sha256, bytes: file.body_bytes }
+    }
 }
 
 /// Why an object is no slip.
@@ -73,11 +81,6 @@ pub enum SlipError {
 impl Slip {
     /// The slip of a recording.
     pub fn of(record: &Record) -> Self {
-        let body = |file: &crate::archive::record::ArchivedFile| Body {
-            name: file.name.clone(),
-            sha256: file.body_sha256,
-            bytes: file.body_bytes,
-        };
         Self {
             schema: SCHEMA,
             recorder: record.recorder.clone(),
@@ -85,7 +88,7 @@ impl Slip {
             receipt: record.receipt.clone(),
             class: record.class.clone(),
             taken_in: record.taken_in,
-            bodies: record.files.iter().map(body).collect(),
+            bodies: record.originals().map(Body::of).collect(),
         }
     }
 

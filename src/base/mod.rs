@@ -11,4 +11,5 @@ pub mod party;
 pub mod policy;
 pub mod redacted;
 pub mod seed;
+pub mod text;
 pub mod time;

@@ -77,6 +77,16 @@ impl<'de> serde::Deserialize<'de> for Stamp {
     }
 }
 
+/// From when to when, of a sound's own time.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    /// Milliseconds from its beginning.
+    pub from_ms: u64,
+    /// The first that is heard again.
+    pub to_ms: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each `Args` and `run`.
 
+mod annotate;
 mod archive;
 mod call;
 mod config;
@@ -10,6 +11,7 @@ mod event;
 mod export;
 mod fixture;
 mod forward;
+mod history;
 mod hold;
 mod keygen;
 mod keys;
@@ -49,6 +51,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Annotate(annotate::Args),
     Call(call::Args),
     Config(config::Args),
     Copies(copies::Args),
@@ -57,6 +60,7 @@ enum Command {
     Destroy(destroy::Args),
     Event(event::Args),
     Fixture(fixture::Args),
+    History(history::Args),
     Hold(hold::Args),
     Forward(forward::Args),
     Keygen(keygen::Args),
@@ -81,6 +85,7 @@ enum Command {
 impl Command {
     fn run(&self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Annotate(args) => annotate::run(args),
             Self::Call(args) => call::run(args),
             Self::Config(args) => config::run(args),
             Self::Copies(args) => copies::run(args),
@@ -89,6 +94,7 @@ impl Command {
             Self::Destroy(args) => destroy::run(args),
             Self::Event(args) => event::run(args),
             Self::Fixture(args) => fixture::run(args),
+            Self::History(args) => history::run(args),
             Self::Hold(args) => hold::run(args),
             Self::Forward(args) => forward::run(args),
             Self::Keygen(args) => keygen::run(args),

@@ -4,15 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-/// Whether a character steers a terminal, or what is read on it: control characters, line and paragraph
-/// separators, and marks that reverse the writing direction.
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        )
-}
+use crate::base::text::steers;
 
 /// Makes a string that came from packets or file names safe for a terminal: what steers it is shown as escapes.
 pub(super) fn clean(text: &str) -> String {

@@ -30,6 +30,7 @@ pub mod playback;
 pub mod policy;
 pub mod pressure;
 pub mod recorder;
+pub mod redact;
 pub mod reports;
 pub mod rules;
 pub mod salvage;

@@ -62,5 +62,6 @@ mod vault_intake;
 mod vault_keys;
 mod vault_leak;
 mod vault_made;
+mod versions;
 mod wire;
 mod wire_captures;

@@ -46,6 +46,7 @@ use sejf::shell::vault::place::{Content, Place, PlaceError, Removal};
 use crate::support::{assert_success, sejf, text};
 
 mod edges;
+mod versions;
 
 const PEOPLE: [&str; 3] = ["ewa", "jan", "ola"];
 /// 15 January 2020, noon: its five years are over.

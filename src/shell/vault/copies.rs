@@ -22,12 +22,11 @@ use crate::archive::access::{Action, Actor, Request};
 use crate::archive::class::CopyPolicy;
 use crate::archive::copies::{
     CopyFacts, CopyState, Holding, ObjectFacts, Part, PlaceFacts, Plan, PlannedCopy, Worm, lock_until,
-    objects, plan,
+    objects, plan, slips,
 };
 use crate::archive::entry::{Outcome, Resource};
 use crate::archive::envelope;
 use crate::archive::record::{Phase, Record, RecordingId};
-use crate::archive::slip::Slip;
 use crate::base::time::Stamp;
 use crate::seal::header::Header;
 use crate::shell::clock;
@@ -475,7 +474,10 @@ impl<'a> Copier<'a> {
         object: &ObjectFacts,
     ) -> Result<Result<Content, Made>, CopyFault> {
         if object.part == Part::Slip {
-            return Ok(Ok(Content::Bytes(Slip::of(record).to_bytes().into())));
+            let slip = slips(record).into_iter().find(|(name, _)| *name == object.name);
+            return Ok(slip
+                .map(|(_, slip)| Content::Bytes(slip.into()))
+                .ok_or_else(|| Made::No(format!("`{}` is no slip of it", object.name))));
         }
         let scratch = &self.scratch.path;
         let mut why = String::from("no place has it");

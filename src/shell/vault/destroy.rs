@@ -29,6 +29,7 @@ use crate::archive::search::Cursor;
 use crate::base::time::Stamp;
 use crate::seal::log::ENTRY_BYTES_MAX;
 use crate::shell::clock;
+use crate::shell::vault::annotate;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::recordings::Filter;
 use crate::shell::vault::catalog::retention::MattersRead;
@@ -259,6 +260,8 @@ impl Destroyer<'_> {
             self.vault.log.outcome(&grant, Outcome::Failed(why))?;
             return Ok(((0, ids.len() as u64), None));
         }
+        // What is said of them from here on finds no envelope; what was said is erased with them.
+        let _alone = annotate::alone(&self.vault.home).await?;
         let records = self.catalog.get_all(&ids).await?;
         let erased = records.iter().map(|record| ErasedRecording {
             id: record.id,

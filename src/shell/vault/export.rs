@@ -386,9 +386,10 @@ impl Exporter<'_> {
         let mut told = told(record);
         told.log_size = proof.as_ref().map(|proof| proof.size);
         let mut files = Vec::with_capacity(record.files.len());
-        for file in &record.files {
+        for file in record.originals() {
             files.push(self.file(order, (record, file), &identities, random, parcel, &mut told)?);
         }
+        self.history(order, record, &identities, random, parcel)?;
         let one = BundledRecording {
             id: record.id,
             recorder: record.recorder.clone(),
@@ -447,6 +448,31 @@ impl Exporter<'_> {
         };
         let (receipt_name, body_sha256, body_bytes) = (file.name.clone(), file.body_sha256, file.body_bytes);
         Ok(BundledFile { path, receipt_name, body_sha256, body_bytes, origin })
+    }
+
+    /// What was said of it later, a file a version: beside what its recorder has signed.
+    fn history(
+        &self,
+        order: &Order<'_>,
+        record: &Record,
+        identities: &Identities,
+        random: &mut dyn Randomness,
+        parcel: &mut Wrapping,
+    ) -> Result<(), ExportError> {
+        let end = if matches!(order.handing, Handing::Plain(_)) { "" } else { ".age" };
+        for (number, files) in record.versions() {
+            for file in files {
+                // `<id>.v1.age` is what was said, `<id>.v1.opus.age` a redacted copy.
+                let kind = file.name.strip_suffix(".age").and_then(|name| name.rsplit('.').next());
+                let kind = kind.filter(|kind| ["opus", "wav"].contains(kind)).unwrap_or("json");
+                let path = format!("{}/history/{number}.{kind}{end}", bundle::folder(&record.id));
+                self.read_any_place(&path, parcel, &mut |place, parcel| {
+                    let stored = StoredFile::open(self.runtime, place, record, file)?;
+                    write_file(order, (stored, file), identities, &path, random, parcel, None).map(drop)
+                })?;
+            }
+        }
+        Ok(())
     }
 
     /// A copy that is damaged is no reason to give nothing away while another is whole.
@@ -609,7 +635,8 @@ SHA-256 of each sealed file: those of recordings/*/sealed/*, which are age v1 fi
 (base64; C2SP age, \"File key\"): the key makes the MAC of the header and opens the payload, which is the file beside
 it; a WAV there has its two lengths filled in. Files that end in .age beside a receipt are under the receiver's key, and
 are opened with `age -d -i KEYFILE`; the header that the recorder made is in their stanza `sejf-origin`, sealed under
-the file key (`sejf verify --bundle . -i KEYFILE` follows it).
+the file key (`sejf verify --bundle . -i KEYFILE` follows it). recordings/*/history, where it is there, has what was said
+of a recording later, one file a version: each names the SHA-256 of the one before, and the first that of receipt.json.
 
 Po polsku: proszę otworzyć report.html. `sejf verify --bundle . --vault KLUCZ --recorder KLUCZ` sprawdza, czy nic nie
 zmieniono: od podpisu rejestratora do ostatniego bajtu dźwięku.

@@ -10,6 +10,7 @@
 //! drills.json   which custodian showed when that their share opens
 //! incoming/     what is being taken in
 //! copying/      what is on its way from one place to another; copying.turn and copying.lock: who may
+//! versions.lock who may write versions of recordings
 //! places/       folders that were begun as places, each by its name
 //! ```
 
@@ -111,6 +112,16 @@ pub enum VaultError {
         home.display()
     )]
     Copying {
+        /// The folder.
+        home: PathBuf,
+    },
+    /// Somebody writes a version, or erases recordings, and does not come to its end.
+    #[error(
+        "in the vault `{}` a version has been being written, or recordings erased, for ten minutes: try again when that \
+         is done",
+        home.display()
+    )]
+    Annotating {
         /// The folder.
         home: PathBuf,
     },

@@ -138,8 +138,8 @@ async fn restore_one(
     };
     let all = objects(record);
     for slip in all.iter().filter(|object| object.part == Part::Slip) {
-        let name = format!("{}.receipt.json", record.id);
-        match restore_file(place, &name, &[slip], folder).await {
+        let name = slip.name.rsplit('/').next().unwrap_or(&slip.name);
+        match restore_file(place, name, &[slip], folder).await {
             Ok(_) => {
                 report.files += 1;
                 report.bytes += slip.bytes;

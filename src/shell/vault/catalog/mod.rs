@@ -7,7 +7,7 @@
 //! ```text
 //! recorders ◄─ recordings ─► epochs        one row a recording, what everybody may know
 //!                 ├─ receipts              what its recorder signed
-//!                 ├─ files                 its objects, with their hashes
+//!                 ├─ files                 its objects and those of its versions, with their hashes
 //!                 ├─ copies ─► places      what was found where, and when
 //!                 ├─ details               sealed
 //!                 └─ terms                 keyed, newest first within their epoch
@@ -29,6 +29,7 @@ pub mod search;
 #[cfg(test)]
 mod tests;
 pub mod tiles;
+pub mod versions;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,10 +1,15 @@
 //! The catalog made anew: from objects and keys alone.
 //!
 //! Slips say what there is, headers how its files are now, manifests who spoke, and envelopes whether it can still be
-//! opened: a recording that has none is destroyed, whatever is left of it. Bodies are not read: that is for scrubbing.
+//! opened: a recording that has none is destroyed, whatever is left of it. Bodies are not read, but for manifests and what
+//! was said later: that is for scrubbing.
+
+mod versions;
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+
+use zeroize::Zeroizing;
 
 use crate::archive::details::Details;
 use crate::archive::envelope::Envelope;
@@ -12,6 +17,7 @@ use crate::archive::epoch::Epoch;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{Cursor, IndexKeys, Indexed};
 use crate::archive::slip::{OBJECT_SUFFIX, Slip};
+use crate::archive::version::VersionSlip;
 use crate::recording::manifest::Manifest;
 use crate::seal::identity::Identities;
 use crate::seal::open::Opener;
@@ -85,26 +91,19 @@ pub async fn rebuild(
     random: &mut (dyn Randomness + Send),
 ) -> Result<Rebuilt, CatalogError> {
     let mut rebuilt = Rebuilt::default();
-    let mut after: Option<String> = None;
+    // A recording's names follow each other: those of the last one of a page may go on in the next.
+    let (mut after, mut names): (Option<String>, Vec<String>) = (None, Vec::new());
     loop {
-        let names = sources.place.list("", after.as_deref(), NAMES_MAX).await?;
-        let slips: Vec<&String> = names.iter().filter(|name| name.ends_with(OBJECT_SUFFIX)).collect();
-        for slips in slips.chunks(BATCH) {
-            let mut new = Vec::with_capacity(slips.len());
-            for object in slips {
-                match read_slip(sources, object).await? {
-                    Ok(slip) => new.push(new_record(sources, slip, &mut rebuilt.faults, random).await?),
-                    Err(fault) => {
-                        let fault = format!("not in the catalog: {fault}");
-                        rebuilt.faults.push(Fault { object: (*object).clone(), fault });
-                    }
-                }
-            }
-            take_in(into, &new, &mut rebuilt).await?;
-        }
-        match names.last() {
-            Some(last) => after = Some(last.clone()),
-            None => break,
+        let page = sources.place.list("", after.as_deref(), NAMES_MAX).await?;
+        let is_last = page.is_empty();
+        after = page.last().cloned().or(after);
+        names.extend(page);
+        let whole = if is_last { names.len() } else { versions::end_of_whole(&names) };
+        let rest = names.split_off(whole);
+        take_in_named(into, sources, &names, &mut rebuilt, random).await?;
+        names = rest;
+        if is_last {
+            break;
         }
     }
     for staged in sources.staged.chunks(BATCH) {
@@ -115,6 +114,42 @@ pub async fn rebuild(
         into.set_recorder_position(recorder, position).await?;
     }
     Ok(rebuilt)
+}
+
+/// What these names of objects are of: all those of each recording.
+async fn take_in_named(
+    into: &Catalog,
+    sources: &Sources<'_>,
+    names: &[String],
+    rebuilt: &mut Rebuilt,
+    random: &mut (dyn Randomness + Send),
+) -> Result<(), CatalogError> {
+    let mut numbers = VersionSlip::among(names.iter().map(String::as_str));
+    let slips: Vec<&String> = names.iter().filter(|name| name.ends_with(OBJECT_SUFFIX)).collect();
+    for slips in slips.chunks(BATCH) {
+        let mut new = Vec::with_capacity(slips.len());
+        for object in slips {
+            match read_slip(sources, object).await? {
+                Ok(slip) => {
+                    let id = slip.receipt.id.parse().ok();
+                    let numbers = id.and_then(|id| numbers.remove(&id)).unwrap_or_default();
+                    new.push(new_record(sources, slip, &numbers, &mut rebuilt.faults, random).await?);
+                }
+                Err(fault) => {
+                    let fault = format!("not in the catalog: {fault}");
+                    rebuilt.faults.push(Fault { object: (*object).clone(), fault });
+                }
+            }
+        }
+        take_in(into, &new, rebuilt).await?;
+    }
+    let orphans =
+        names.iter().filter(|name| VersionSlip::named(name).is_some_and(|(id, _)| numbers.contains_key(&id)));
+    rebuilt.faults.extend(orphans.map(|object| Fault {
+        object: object.clone(),
+        fault: "not in the catalog: the recording of which it is a version has no slip that is read".into(),
+    }));
+    Ok(())
 }
 
 async fn take_in(into: &Catalog, new: &[NewRecord], rebuilt: &mut Rebuilt) -> Result<(), CatalogError> {
@@ -163,6 +198,7 @@ async fn read_slip(sources: &Sources<'_>, object: &str) -> Result<Result<Slip, S
 async fn new_record(
     sources: &Sources<'_>,
     slip: Slip,
+    numbers: &[u32],
     faults: &mut Vec<Fault>,
     random: &mut (dyn Randomness + Send),
 ) -> Result<NewRecord, CatalogError> {
@@ -207,6 +243,8 @@ async fn new_record(
         }
         record.files.push(file);
     }
+    let opens = envelopes.as_ref().map_or(&[][..], |(_, envelopes)| envelopes);
+    let documents = versions::read(sources, &mut record, numbers, opens, faults).await?;
     let mut indexed = None;
     if let Some((epoch, envelopes)) = envelopes
         && let Some(newest) = envelopes.first()
@@ -221,6 +259,7 @@ async fn new_record(
             faults.push(Fault { object: record.slip_object(), fault });
             Details::default()
         });
+        let details = versions::hold_now(&record, details, &documents, faults);
         indexed = index(sources, &epoch, newest, &details, random)?;
     }
     Ok(NewRecord { record, indexed })
@@ -262,29 +301,41 @@ async fn header_of(
 async fn details(
     sources: &Sources<'_>,
     record: &Record,
-    (mut sealed, file): (Vec<u8>, ArchivedFile),
+    (header, file): (Vec<u8>, ArchivedFile),
     envelopes: &[Envelope],
 ) -> Result<Result<Details, String>, CatalogError> {
-    if file.body_bytes > MANIFEST_BYTES_MAX {
-        return Ok(Err(format!("its manifest is longer than {MANIFEST_BYTES_MAX} bytes")));
+    let opened = open_file(sources, record, header, &file, envelopes, MANIFEST_BYTES_MAX).await?;
+    Ok(opened.map_err(|fault| format!("its manifest {fault}")).and_then(|plain| {
+        let manifest: Manifest = serde_json::from_slice(&plain).map_err(|error| error.to_string())?;
+        Ok(details_of(&manifest))
+    }))
+}
+
+/// Opens a small file, with its header as it is now. Where it does not open, why: to follow its name.
+async fn open_file(
+    sources: &Sources<'_>,
+    record: &Record,
+    header: Vec<u8>,
+    file: &ArchivedFile,
+    envelopes: &[Envelope],
+    bytes_max: u64,
+) -> Result<Result<Zeroizing<Vec<u8>>, String>, CatalogError> {
+    if file.body_bytes > bytes_max {
+        return Ok(Err(format!("is longer than {bytes_max} bytes")));
     }
     let Some(body) = sources.place.get(&file.body_object(&record.id, record.receipt.start), None).await?
     else {
-        return Ok(Err("its manifest is missing".into()));
+        return Ok(Err("is missing".into()));
     };
     if Digest::of(&body) != file.body_sha256 {
-        return Ok(Err("its manifest is damaged".into()));
+        return Ok(Err("is damaged".into()));
     }
+    let mut sealed = header;
     sealed.extend_from_slice(&body);
     let mut identities = Identities::default();
     envelopes.iter().for_each(|envelope| identities.add_boxed(Box::new(envelope.clone())));
-    let open = || -> Result<Details, String> {
-        let mut opener = Opener::open(&sealed[..], &identities).map_err(|error| error.to_string())?;
-        let plain = opener.read_whole().map_err(|error| error.to_string())?;
-        let manifest: Manifest = serde_json::from_slice(&plain).map_err(|error| error.to_string())?;
-        Ok(details_of(&manifest))
-    };
-    Ok(open())
+    let opened = Opener::open(&sealed[..], &identities).and_then(|mut opener| opener.read_whole());
+    Ok(opened.map_err(|error| format!("does not open: {error}")))
 }
 
 fn index(

@@ -443,9 +443,26 @@ async fn insert_files<'a>(
     connection: &mut AnyConnection,
     files: impl Iterator<Item = (&'a RecordingId, &'a [ArchivedFile])>,
 ) -> Result<(), sqlx::Error> {
-    let files: Vec<_> = files
-        .flat_map(|(id, files)| files.iter().enumerate().map(move |(place, file)| (id, place, file)))
-        .collect();
+    let files: Vec<_> =
+        files.flat_map(|(id, files)| (0..).zip(files).map(move |(place, file)| (id, place, file))).collect();
+    insert_placed(connection, &files).await
+}
+
+/// Files beside those that a recording has, from a place on.
+pub(super) async fn insert_files_after(
+    connection: &mut AnyConnection,
+    id: &RecordingId,
+    files: &[ArchivedFile],
+    first: u64,
+) -> Result<(), sqlx::Error> {
+    let files: Vec<_> = (first..).zip(files).map(|(place, file)| (id, place, file)).collect();
+    insert_placed(connection, &files).await
+}
+
+async fn insert_placed(
+    connection: &mut AnyConnection,
+    files: &[(&RecordingId, u64, &ArchivedFile)],
+) -> Result<(), sqlx::Error> {
     for files in files.chunks(ROWS_MAX) {
         let sql = format!(
             "INSERT INTO files (id, place, name, header_sha256, header_bytes, body_sha256, body_bytes) VALUES {}",
@@ -455,7 +472,7 @@ async fn insert_files<'a>(
         for (id, place, file) in files {
             query = query
                 .bind(id.as_bytes().to_vec())
-                .bind(signed(*place as u64))
+                .bind(signed(*place))
                 .bind(file.name.clone())
                 .bind(file.header_sha256.0.to_vec())
                 .bind(signed(file.header_bytes))
@@ -541,7 +558,7 @@ async fn set_one_archived(
     insert_indexed(connection, &[(&one.id, start, epoch, &one.indexed)]).await
 }
 
-async fn replace_indexed(
+pub(super) async fn replace_indexed(
     connection: &mut AnyConnection,
     id: &RecordingId,
     indexed: &Indexed,

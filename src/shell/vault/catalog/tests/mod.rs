@@ -16,6 +16,7 @@ mod search;
 pub(crate) mod server;
 #[cfg(test)]
 mod tiles;
+mod versions;
 
 use futures_util::future::LocalBoxFuture;
 
@@ -40,6 +41,8 @@ const SUITE: &[(&str, Test)] = &[
     ("search forgets what is destroyed", |at| Box::pin(search::forgets_what_is_destroyed(at))),
     ("search reads so much at most", |at| Box::pin(search::reads_so_much_at_most(at))),
     ("copies are written down", |at| Box::pin(copies::are_written_down_and_found(at))),
+    ("versions follow each other", |at| Box::pin(versions::follow_each_other(at))),
+    ("of two versions at once one is added", |at| Box::pin(versions::of_two_at_once_one_is_added(at))),
     ("several write at once", |at| Box::pin(recordings::several_write_at_once(at))),
     ("entries are proved by hashes", |at| Box::pin(tiles::every_entry_is_proved_by_hashes_alone(at))),
     ("hashes come later", |at| Box::pin(tiles::a_log_that_was_known_before_gets_its_hashes_later(at))),

@@ -7,10 +7,13 @@ use bytes::Bytes;
 
 use super::record;
 use super::search::NamedKeys;
+use crate::archive::access::Reason;
+use crate::archive::copies::slips;
 use crate::archive::media::Medium;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{IndexKeys, Indexed};
 use crate::archive::slip::Slip;
+use crate::archive::version::{Change, History, Said, document_name};
 use crate::base::counters::Counters;
 use crate::base::time::Stamp;
 use crate::recording::manifest::Manifest;
@@ -28,6 +31,7 @@ use crate::shell::vault::catalog::media::Move;
 use crate::shell::vault::catalog::rebuild::{Sources, details_of, differences, rebuild};
 use crate::shell::vault::catalog::recorders::Position;
 use crate::shell::vault::catalog::recordings::{NewRecord, Taken};
+use crate::shell::vault::catalog::versions::{Added, NewVersion};
 use crate::shell::vault::place::{Content, Directory, Place};
 
 /// An archive with all that can be in it.
@@ -38,6 +42,7 @@ struct Archive {
     staged: Vec<NewRecord>,
     entries: BTreeMap<(String, u64), Vec<u8>>,
     lost: Vec<RecordingId>,
+    said: BTreeMap<RecordingId, History>,
 }
 
 impl Archive {
@@ -49,6 +54,7 @@ impl Archive {
             staged: Vec::new(),
             entries: BTreeMap::new(),
             lost: Vec::new(),
+            said: BTreeMap::new(),
         }
     }
 
@@ -101,6 +107,41 @@ impl Archive {
         assert_eq!(taken, [Taken::New]);
     }
 
+    /// Says something of a recording, as the shell does: objects and slip first, then the catalog.
+    async fn say(&mut self, catalog: &Catalog, id: RecordingId, change: Change) {
+        let mut record = catalog.get(&id).await.unwrap().unwrap();
+        let begin = || History::begin(id, &record.receipt.to_entry(), details_of(&Self::manifest(&record)));
+        let history = self.said.entry(id).or_insert_with(begin);
+        let reason = Reason { code: "complaint".into(), text: String::new() };
+        let said = Said { at: Stamp::ZERO, author: "local:ewa".into(), reason, change };
+        let document = history.next(said, [5; 32]).unwrap().to_bytes();
+        history.push(&document).unwrap();
+        let (number, now) = (history.number(), history.now().clone());
+        let envelope = self.keys.envelopes(&record.epoch().unwrap(), &id).unwrap().remove(0);
+        let (identity, recipient) = generate_x25519(&mut self.random);
+        let recipients = Recipients::parse([recipient]).unwrap();
+        let sealed = seal_whole(&document, &recipients, &mut self.random).unwrap();
+        let body = &sealed[Header::read(&mut &sealed[..]).unwrap().to_bytes().len()..];
+        let identities = Identities::parse(&identity).unwrap();
+        let header = envelope.rewrap(&mut &sealed[..], &identities, &mut self.random).unwrap();
+        let file = ArchivedFile {
+            name: document_name(&id, number),
+            header_sha256: Digest::of(&header),
+            header_bytes: header.len() as u64,
+            body_sha256: Digest::of(body),
+            body_bytes: body.len() as u64,
+        };
+        record.files.push(file.clone());
+        self.put(&file.header_object(&id, record.receipt.start), &header).await;
+        self.put(&file.body_object(&id, record.receipt.start), body).await;
+        let (object, slip) = slips(&record).pop().unwrap();
+        assert_eq!(object, record.version_slip_object(number));
+        self.put(&object, &slip).await;
+        let indexed = &self.keys.indexed(&record, &now);
+        let new = NewVersion { id, number, files: &[file], indexed, behind: &[] };
+        assert_eq!(catalog.add_version(&new).await.unwrap(), Added::Yes);
+    }
+
     async fn add_slip(&mut self, record: &Record) {
         let place = (record.recorder.clone(), record.receipt_index);
         self.entries.insert(place, record.receipt.to_entry());
@@ -142,6 +183,16 @@ async fn filled(dir: &Path, catalog: &Catalog) -> Archive {
         record.receipt.state = ReceiptState::ExcludedByRule;
         archive.add_slip(&record).await;
         catalog.take_in(&[NewRecord { record, indexed: None }]).await.unwrap();
+    }
+    // More than nine: names of objects are not in the order of their numbers.
+    for number in [(7, 12), (8, 1), (3, 1), (4, 2)].iter().flat_map(|(number, count)| vec![*number; *count]) {
+        let said = archive.said.values().map(|history| history.number()).sum::<u32>();
+        let change = match said % 3 {
+            0 => Change::Labels { add: vec![format!("label {said}")], remove: Vec::new() },
+            1 => Change::Agents { add: vec![format!("agent {said}")], remove: Vec::new() },
+            _ => Change::Note { text: "he called again".into() },
+        };
+        archive.say(catalog, record(number, number * 100_000).id, change).await;
     }
     let staged = Record { class: None, phase: Phase::Staged, files: Vec::new(), ..record(33, 5) };
     archive.staged.push(NewRecord { record: staged, indexed: None });
@@ -284,5 +335,57 @@ fn what_is_wrong_with_objects_is_said_and_nothing_is_left_out_silently() {
         let seen = differences(&live, &anew, &archive.keys, 99).await.unwrap();
         // A header, details, three that are not there; of the one that is lost, what is known and what it is found by.
         assert_eq!(seen.len(), 7, "{seen:#?}");
+    });
+}
+
+#[test]
+fn what_is_wrong_with_versions_is_said_and_those_before_are_there() {
+    let dir = tempfile::tempdir().unwrap();
+    super::wait(async {
+        let live = Catalog::open_file(&dir.path().join("live.db")).await.unwrap();
+        let anew = Catalog::open_file(&dir.path().join("anew.db")).await.unwrap();
+        let place = dir.path().join("place");
+        std::fs::create_dir(&place).unwrap();
+        let mut archive = Archive::begin(&place);
+        for number in 1..=5 {
+            archive.add(&live, record(number, number)).await;
+        }
+        let get = async |number: u64| live.get(&record(number, number).id).await.unwrap().unwrap();
+        let label = |name: &str| Change::Labels { add: vec![name.into()], remove: Vec::new() };
+        for number in 1..=5 {
+            for name in ["first", "second", "third"] {
+                archive.say(&live, record(number, number).id, label(name)).await;
+            }
+        }
+        let (gap, damaged, forged, exchanged) = (get(1).await, get(2).await, get(3).await, get(4).await);
+        archive.place.remove(&gap.version_slip_object(2)).await.unwrap();
+        let body = |record: &Record, number: usize| {
+            record.files[1 + number].body_object(&record.id, record.receipt.start)
+        };
+        let zeros = Bytes::from(vec![0; damaged.files[3].body_bytes as usize]);
+        archive.place.replace(&body(&damaged, 2), zeros).await.unwrap();
+        archive.place.replace(&forged.version_slip_object(1), Bytes::from_static(b"{}")).await.unwrap();
+        // The sealed document of another recording, as far as a slip can tell.
+        archive.place.remove(&exchanged.slip_object()).await.unwrap();
+        let (recordings, faults) = archive.rebuild(&anew).await;
+        assert_eq!(recordings, 4, "{faults:#?}");
+        for (object, text, count) in [
+            (gap.version_slip_object(2), "it is missing", 1),
+            (damaged.version_slip_object(2), "from then on: it is damaged", 1),
+            (forged.version_slip_object(1), "it is no slip of a version", 1),
+            (exchanged.version_slip_object(3), "has no slip", 1),
+        ] {
+            let is_it = |fault: &&String| fault.contains(&format!("`{object}`")) && fault.contains(text);
+            assert_eq!(faults.iter().filter(is_it).count(), count, "{object} {text}: {faults:#?}");
+        }
+        assert_eq!(faults.len(), 6, "{faults:#?}");
+        let tags =
+            async |record: &Record| anew.open_details(&archive.keys, &record.id).await.unwrap().unwrap().tags;
+        assert_eq!(tags(&gap).await, ["first"]);
+        assert_eq!(tags(&damaged).await, ["first"]);
+        assert!(tags(&forged).await.is_empty());
+        assert_eq!(tags(&get(5).await).await, ["first", "second", "third"]);
+        // Of the damaged one the files are known all the same: a scrub mends them.
+        assert_eq!(anew.get(&damaged.id).await.unwrap(), Some(damaged));
     });
 }

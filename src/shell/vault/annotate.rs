@@ -1,0 +1,689 @@
+//! What is said of a recording later: notes, labels, corrections, as versions of it.
+//!
+//! ```text
+//! granted      the log has who, and why; never what
+//! put          header and payload of the document, in the first place; durable
+//! slip         create-only: from here on there is this version, and nobody else has its number
+//! spread       in the other places that have the recording; who is away gets it with the next copying
+//! cataloged    files, and what is found by now
+//! told         the log has number and SHA-256
+//! ```
+//!
+//! Cut off before the slip, nothing was said, and what was put is put anew. Cut off after it, the catalog is told by
+//! whoever looks next; and who says the same again has said it once.
+
+use std::fs::OpenOptions;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::archive::access::{Action, Actor, Reason, Request};
+use crate::archive::copies::{CopyState, lock_until};
+use crate::archive::details::Details;
+use crate::archive::entry::{Outcome, Resource};
+use crate::archive::envelope::RewrapError;
+use crate::archive::epoch::Epoch;
+use crate::archive::reach::Belongs;
+use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use crate::archive::search::{IndexKey, Indexed};
+use crate::archive::slip::Body;
+use crate::archive::version::{
+    Change, DOCUMENT_BYTES_MAX, History, HistoryError, Said, VersionError, VersionSlip, VersionSlipError,
+    copy_name, document_name,
+};
+use crate::base::time::Span;
+use crate::recording::manifest::Manifest;
+use crate::recording::redact::{self, RedactError};
+use crate::seal::header::Header;
+use crate::seal::identity::{Identities, generate_x25519};
+use crate::seal::open::Opener;
+use crate::seal::random::Randomness;
+use crate::seal::recipient::Recipients;
+use crate::seal::stream;
+use crate::shell::clock;
+use crate::shell::entropy::{NoRandomness, OsRandom};
+use crate::shell::locks::{self, Share};
+use crate::shell::receipts::ReceiptsError;
+use crate::shell::vault::catalog::rebuild::{MANIFEST_BYTES_MAX, MANIFEST_SUFFIX, details_of};
+use crate::shell::vault::catalog::versions::{Added, NewVersion};
+use crate::shell::vault::catalog::{Catalog, CatalogError};
+use crate::shell::vault::home::{Vault, VaultError, io_error};
+use crate::shell::vault::keyfault::KeyFault;
+use crate::shell::vault::keyring::KeyRing;
+use crate::shell::vault::log::Denied;
+use crate::shell::vault::place::{Content, Place, PlaceError};
+use crate::shell::vault::turns;
+
+/// What says something of recordings, and shows what was said.
+pub struct Annotator<'a> {
+    vault: &'a Vault,
+    ring: &'a KeyRing,
+    catalog: &'a Catalog,
+    /// The first place first; one that is away says so.
+    places: Vec<Arc<dyn Place>>,
+    goes_on: Arc<dyn Fn(Step) -> bool + Send + Sync>,
+}
+
+/// Steps after which a test may end it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// The log has it.
+    Granted,
+    /// An object of the document is in the first place.
+    ObjectPut,
+    /// All of them are durable there.
+    Flushed,
+    /// The slip is there.
+    SlipPut,
+    /// An object is in another place.
+    Spread,
+    /// The catalog has it.
+    Cataloged,
+}
+
+/// What somebody wants to say, or to have made.
+#[derive(Clone, Copy, Debug)]
+pub enum Wish<'a> {
+    /// This.
+    Say(&'a Change),
+    /// A copy of its sound with spans silenced. The original stays.
+    Redact(&'a [Span]),
+}
+
+impl Wish<'_> {
+    /// One word for it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Say(change) => change.kind(),
+            Self::Redact(_) => "redacted",
+        }
+    }
+}
+
+/// What somebody asks for.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    /// Of which recording.
+    pub id: RecordingId,
+    /// What.
+    pub wish: Wish<'a>,
+    /// The last version that they have seen; where another came after it, nothing is said.
+    pub after: Option<u32>,
+    /// By whom.
+    pub actor: &'a Actor,
+    /// Whose the recording is, for who does not reach all of them.
+    pub belongs: Option<&'a Belongs>,
+    /// Why.
+    pub reason: Option<Reason>,
+}
+
+/// A file of a version that is to be put.
+struct Sealed {
+    file: ArchivedFile,
+    header: Bytes,
+    body: Bytes,
+}
+
+/// A version that there is now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// Its number.
+    pub number: u32,
+    /// SHA-256 of its document, which the log has.
+    pub sha256: Digest,
+    /// It was there already: said before by the same for the same reason, as where a run was interrupted.
+    pub was_there: bool,
+}
+
+/// Why nothing was said, or is shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnnotateError {
+    /// The vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// Keys.
+    #[error(transparent)]
+    Keys(#[from] KeyFault),
+    /// Not granted.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] ReceiptsError),
+    /// A place.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// No random bytes.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// It cannot be said.
+    #[error("recording {id}: {source}")]
+    Version {
+        /// Of which recording.
+        id: RecordingId,
+        /// Why not.
+        source: VersionError,
+    },
+    /// What was said does not hang together.
+    #[error("recording {id}: {source}; `sejf scrub` looks at all copies, and mends what it can")]
+    History {
+        /// Of which recording.
+        id: RecordingId,
+        /// What is wrong.
+        source: HistoryError,
+    },
+    /// An object in the first place is no slip.
+    #[error("`{object}`: {source}; `sejf scrub` looks at all copies, and mends what it can")]
+    Slip {
+        /// The object.
+        object: String,
+        /// What is wrong.
+        source: VersionSlipError,
+    },
+    /// A file is in no place as it should be.
+    #[error(
+        "recording {id}: `{name}` is not read: {why}; `sejf scrub` looks at all copies, and mends what it can"
+    )]
+    Unread {
+        /// Of which recording.
+        id: RecordingId,
+        /// The file.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// The document cannot be put under the recording's envelope.
+    #[error("recording {id}: sealing a version: {source}")]
+    Seal {
+        /// Of which recording.
+        id: RecordingId,
+        /// Why.
+        source: RewrapError,
+    },
+    /// There is nothing to silence, or more than one file.
+    #[error("recording {0} has not one file of sound, Opus or WAV: no redacted copy can be made of it")]
+    NoSound(RecordingId),
+    /// Its sound cannot be silenced.
+    #[error("recording {id}: silencing its sound: {source}")]
+    Redact {
+        /// Which.
+        id: RecordingId,
+        /// Why not.
+        source: RedactError,
+    },
+    /// No such recording.
+    #[error("there is no recording {0} in the archive: look for it with `sejf vault search`")]
+    Unknown(RecordingId),
+    /// Nothing can be said of it.
+    #[error("recording {id} is {}: {}", phase.as_str(), nothing(*phase))]
+    Nothing {
+        /// Which.
+        id: RecordingId,
+        /// How far it is.
+        phase: Phase,
+    },
+    /// Somebody was quicker.
+    #[error(
+        "recording {id} has version {number} by now, and nothing was said: see `sejf history`, and say it again where \
+         it still holds"
+    )]
+    Meanwhile {
+        /// Of which recording.
+        id: RecordingId,
+        /// The last one.
+        number: u32,
+    },
+    /// Envelopes are being exchanged.
+    #[error("recordings are being put under other envelopes: try again later")]
+    Rewrapping,
+    /// A test has ended it.
+    #[error("ended after {0:?}")]
+    Ended(Step),
+}
+
+fn nothing(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Staged => "it was taken in while the vault was locked, and waits for it to be unlocked",
+        Phase::Archived => "nothing of it was recorded, there is only its receipt",
+        Phase::Destroyed => "nobody opens it any more, and nothing is said of it",
+    }
+}
+
+/// Writing versions, and erasing recordings that get them, is for one at a time.
+pub(super) async fn alone(home: &Path) -> Result<std::fs::File, VaultError> {
+    let path = home.join(LOCK);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+    let file = file.map_err(io_error("opening", &path))?;
+    let until = clock::monotonic() + PATIENCE;
+    while !locks::now(&file, Share::Alone).map_err(io_error("locking", &path))? {
+        if clock::monotonic() >= until {
+            return Err(VaultError::Annotating { home: home.into() });
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(file)
+}
+
+impl<'a> Annotator<'a> {
+    /// With all places of the vault.
+    pub fn open(vault: &'a Vault, ring: &'a KeyRing, catalog: &'a Catalog) -> Result<Self, AnnotateError> {
+        let places = vault.places_if_there()?;
+        Ok(Self { vault, ring, catalog, places, goes_on: Arc::new(|_| true) })
+    }
+
+    /// For tests: ends after a step where `goes_on` says no.
+    #[must_use]
+    pub fn ending(mut self, goes_on: impl Fn(Step) -> bool + Send + Sync + 'static) -> Self {
+        self.goes_on = Arc::new(goes_on);
+        self
+    }
+
+    /// Says something. The log has it before and after.
+    pub async fn say(&self, order: &Order<'_>) -> Result<Written, AnnotateError> {
+        let id = order.id;
+        let _alone = alone(&self.vault.home).await?;
+        let record = self.record(&id).await?;
+        let (action, resource, now) = (Action::Annotate, Resource::Recording(id), clock::now());
+        let (actor, reason) = (order.actor, order.reason.clone());
+        let request = Request { actor, action, resource, reason, now };
+        let grant = self.vault.log.ask_within(&request, order.belongs)?;
+        self.passed(Step::Granted)?;
+        let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
+        let done = self.write(record, order, grant.actor(), reason).await;
+        let outcome = match &done {
+            Ok(written) => Outcome::Done(serde_json::json!({
+                "version": written.number, "kind": order.wish.kind(), "sha256": written.sha256,
+            })),
+            Err(ended @ AnnotateError::Ended(_)) => {
+                tracing::debug!(%ended, "by a test");
+                return done;
+            }
+            Err(error) => Outcome::Failed(error.to_string()),
+        };
+        self.vault.log.outcome(&grant, outcome)?;
+        done
+    }
+
+    /// All that was said of a recording, and what holds now. The log has who asked.
+    pub async fn history(
+        &self,
+        id: &RecordingId,
+        actor: &Actor,
+        belongs: Option<&Belongs>,
+        reason: Option<Reason>,
+    ) -> Result<(Record, History), AnnotateError> {
+        let _alone = alone(&self.vault.home).await?;
+        let mut record = self.record(id).await?;
+        let (action, resource, now) = (Action::Show, Resource::Recording(*id), clock::now());
+        self.vault.log.ask_within(&Request { actor, action, resource, reason, now }, belongs)?;
+        let _turn = self.turn().await?;
+        let history = self.load(&mut record).await?;
+        Ok((record, history))
+    }
+
+    async fn turn(&self) -> Result<turns::Turn, AnnotateError> {
+        let home = &self.vault.home;
+        let turn = turns::copying(home).await.map_err(io_error("locking", home))?;
+        turn.ok_or(AnnotateError::Rewrapping)
+    }
+
+    async fn record(&self, id: &RecordingId) -> Result<Record, AnnotateError> {
+        let record = self.catalog.get(id).await?.ok_or(AnnotateError::Unknown(*id))?;
+        if record.phase == Phase::Archived && record.class.is_some() && !record.files.is_empty() {
+            return Ok(record);
+        }
+        Err(AnnotateError::Nothing { id: *id, phase: record.phase })
+    }
+
+    async fn write(
+        &self,
+        mut record: Record,
+        order: &Order<'_>,
+        author: &str,
+        reason: Reason,
+    ) -> Result<Written, AnnotateError> {
+        let _turn = self.turn().await?;
+        let id = record.id;
+        let mut history = self.load(&mut record).await?;
+        let number = history.number() + 1;
+        let (change, mut sealed) = match order.wish {
+            Wish::Say(change) => (change.clone(), Vec::new()),
+            Wish::Redact(spans) => {
+                let (change, copy) = self.redact(&record, spans, number).await?;
+                (change, vec![copy])
+            }
+        };
+        let said = Said { at: clock::now(), author: author.into(), reason, change };
+        if let Some(last) = history.steps().last().filter(|_| history.says(&said)) {
+            return Ok(Written { number: last.version.number, sha256: last.digest, was_there: true });
+        }
+        if order.after.is_some_and(|after| after != history.number()) {
+            return Err(AnnotateError::Meanwhile { id, number: history.number() });
+        }
+        let mut salt = [0; 32];
+        OsRandom::new()?.fill(&mut salt);
+        let version = history.next(said, salt).map_err(|source| AnnotateError::Version { id, source })?;
+        let document = Zeroizing::new(version.to_bytes());
+        sealed.insert(0, self.seal(&record, document_name(&id, number), &document)?);
+        let files = self.put(&record, number, sealed).await?;
+        history.push(&document).map_err(|source| AnnotateError::History { id, source })?;
+        self.take_over(&mut record, files, &history).await?;
+        Ok(Written { number, sha256: Digest::of(&document), was_there: false })
+    }
+
+    /// A copy of the sound with spans silenced, sealed; in the open it is in memory alone, and for that long.
+    async fn redact(
+        &self,
+        record: &Record,
+        spans: &[Span],
+        number: u32,
+    ) -> Result<(Change, Sealed), AnnotateError> {
+        let id = record.id;
+        let mut sounds = record.originals().filter(|file| SOUNDS.iter().any(|end| file.name.ends_with(end)));
+        let (Some(of), None) = (sounds.next(), sounds.next()) else {
+            return Err(AnnotateError::NoSound(id));
+        };
+        let plain = self.read(record, of, SOUND_BYTES_MAX).await?;
+        let silenced = redact::silence(&plain, spans);
+        let silenced = Zeroizing::new(silenced.map_err(|source| AnnotateError::Redact { id, source })?);
+        let copy = self.seal(record, copy_name(&id, number, &of.name), &silenced)?;
+        let change =
+            Change::Redacted { of: of.name.clone(), spans: spans.to_vec(), file: Body::of(&copy.file) };
+        Ok((change, copy))
+    }
+
+    /// Reads what was said; what was said by somebody who was interrupted is told to the catalog first.
+    async fn load(&self, record: &mut Record) -> Result<History, AnnotateError> {
+        let id = record.id;
+        let broken = |source| AnnotateError::History { id, source };
+        let manifest = record.originals().find(|file| file.name.ends_with(MANIFEST_SUFFIX));
+        let details = match manifest {
+            Some(file) => {
+                let plain = self.read(record, file, MANIFEST_BYTES_MAX).await?;
+                let manifest = serde_json::from_slice::<Manifest>(&plain).map_err(|error| {
+                    AnnotateError::Unread { id, name: file.name.clone(), why: error.to_string() }
+                })?;
+                details_of(&manifest)
+            }
+            // Of one that has no manifest nothing is known.
+            None => Details::default(),
+        };
+        let mut history = History::begin(id, &record.receipt.to_entry(), details);
+        for files in record.versions().values() {
+            let Some(document) = files.first() else { continue };
+            let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
+            history.push(&plain).map_err(broken)?;
+        }
+        while let Some(files) = self.found(record, history.number() + 1).await? {
+            let Some(document) = files.first() else { break };
+            let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
+            history.push(&plain).map_err(broken)?;
+            self.take_over(record, files, &history).await?;
+        }
+        Ok(history)
+    }
+
+    /// Files of a version that is in the first place and that the catalog has not.
+    async fn found(&self, record: &Record, number: u32) -> Result<Option<Vec<ArchivedFile>>, AnnotateError> {
+        let Some(first) = self.places.first() else { return Ok(None) };
+        let object = record.version_slip_object(number);
+        let Some(bytes) = first.get(&object, None).await? else { return Ok(None) };
+        let slip = VersionSlip::from_bytes(&bytes, &record.id, number)
+            .map_err(|source| AnnotateError::Slip { object, source })?;
+        let mut files = Vec::with_capacity(slip.bodies.len());
+        for body in slip.bodies {
+            let mut file = ArchivedFile {
+                name: body.name,
+                header_sha256: Digest::of(b""),
+                header_bytes: 0,
+                body_sha256: body.sha256,
+                body_bytes: body.bytes,
+            };
+            let object = file.header_object(&record.id, record.receipt.start);
+            let header = first.get(&object, Some(0..HEADER_BYTES_MAX)).await?.unwrap_or_default();
+            file.header_sha256 = Digest::of(&header);
+            file.header_bytes = header.len() as u64;
+            files.push(file);
+        }
+        Ok(Some(files))
+    }
+
+    /// Opens a small file from the first place that has it as it should be.
+    async fn read(
+        &self,
+        record: &Record,
+        file: &ArchivedFile,
+        bytes_max: u64,
+    ) -> Result<Zeroizing<Vec<u8>>, AnnotateError> {
+        let unread = |why: String| AnnotateError::Unread { id: record.id, name: file.name.clone(), why };
+        if file.body_bytes > bytes_max {
+            return Err(unread(format!("it is longer than {bytes_max} bytes")));
+        }
+        let opens = self.ring.opens(&self.epoch(record)?, &record.id)?;
+        let opens = opens.ok_or(AnnotateError::Nothing { id: record.id, phase: Phase::Destroyed })?;
+        let mut first = None;
+        for place in &self.places {
+            match read_in(&**place, record, file, &opens).await {
+                Ok(plain) => return Ok(plain),
+                Err(why) => {
+                    first.get_or_insert(format!("{}: {why}", place.name()));
+                }
+            }
+        }
+        Err(unread(first.unwrap_or_else(|| "there is no place".into())))
+    }
+
+    fn epoch(&self, record: &Record) -> Result<Epoch, AnnotateError> {
+        record.epoch().ok_or(AnnotateError::Nothing { id: record.id, phase: record.phase })
+    }
+
+    /// Seals a file of a version under the recording's envelope.
+    fn seal(&self, record: &Record, name: String, plain: &[u8]) -> Result<Sealed, AnnotateError> {
+        let id = record.id;
+        let envelope = self.ring.envelope(&self.epoch(record)?, &id)?;
+        let envelope = envelope.ok_or(AnnotateError::Nothing { id, phase: Phase::Destroyed })?;
+        let mut random = OsRandom::new()?;
+        // A key for the time between: what is kept is under the envelope alone.
+        let (identity, recipient) = generate_x25519(&mut random);
+        let sealed_to = Recipients::parse([&recipient]).expect("it was made just now");
+        let opens = Identities::parse(&identity).expect("it was made just now");
+        let sealed = stream::seal_whole(plain, &sealed_to, &mut random)
+            .expect("its recipient was made just now, and is the only one");
+        let fault = |source| AnnotateError::Seal { id, source };
+        let header = envelope.rewrap(&mut &sealed[..], &opens, &mut random).map_err(fault)?;
+        let before = Header::read(&mut &sealed[..]).map_err(|error| fault(error.into()))?.to_bytes().len();
+        let body = Bytes::from(sealed).slice(before..);
+        let file = ArchivedFile {
+            name,
+            header_sha256: Digest::of(&header),
+            header_bytes: header.len() as u64,
+            body_sha256: Digest::of(&body),
+            body_bytes: body.len() as u64,
+        };
+        Ok(Sealed { file, header: header.into(), body })
+    }
+
+    /// Puts the files of a version into the first place; its slip last.
+    async fn put(
+        &self,
+        record: &Record,
+        number: u32,
+        sealed: Vec<Sealed>,
+    ) -> Result<Vec<ArchivedFile>, AnnotateError> {
+        let (id, start) = (record.id, record.receipt.start);
+        let files: Vec<ArchivedFile> = sealed.iter().map(|sealed| sealed.file.clone()).collect();
+        let Some(first) = self.places.first() else { return Ok(files) };
+        for Sealed { file, header, body } in sealed {
+            for (object, bytes) in
+                [(file.body_object(&id, start), body), (file.header_object(&id, start), header)]
+            {
+                put_anew(&**first, &object, bytes).await?;
+                self.passed(Step::ObjectPut)?;
+            }
+        }
+        first.flush().await?;
+        self.passed(Step::Flushed)?;
+        let slip = slip_of(&with_files(record, &files), number);
+        let object = record.version_slip_object(number);
+        match first.put_new(&object, Content::Bytes(slip), false).await {
+            Err(PlaceError::Exists { .. }) => return Err(AnnotateError::Meanwhile { id, number }),
+            other => other?,
+        }
+        self.passed(Step::SlipPut)?;
+        Ok(files)
+    }
+
+    /// Spreads a version that is in the first place, and tells the catalog. `history` ends with it.
+    async fn take_over(
+        &self,
+        record: &mut Record,
+        files: Vec<ArchivedFile>,
+        history: &History,
+    ) -> Result<(), AnnotateError> {
+        let (id, number) = (record.id, history.number());
+        let with = with_files(record, &files);
+        let behind = self.spread(&with, &files, number).await?;
+        let epoch = self.epoch(record)?;
+        let destroyed = AnnotateError::Nothing { id, phase: Phase::Destroyed };
+        let Some(envelope) = self.ring.envelope(&epoch, &id)? else { return Err(destroyed) };
+        let terms = IndexKey::new(&self.ring.epoch(&epoch)?.index_key).terms(history.now());
+        let details = history.now().seal(&envelope, &mut OsRandom::new()?);
+        let indexed = Indexed { details, terms };
+        let new = NewVersion { id, number, files: &files, indexed: &indexed, behind: &behind };
+        match self.catalog.add_version(&new).await? {
+            Added::Yes => {}
+            Added::Taken => return Err(AnnotateError::Meanwhile { id, number }),
+            Added::NotArchived => return Err(destroyed),
+        }
+        *record = with;
+        self.passed(Step::Cataloged)
+    }
+
+    /// Puts a version into the other places that have the recording. Those that had it and have not got this.
+    async fn spread(
+        &self,
+        record: &Record,
+        files: &[ArchivedFile],
+        number: u32,
+    ) -> Result<Vec<String>, AnnotateError> {
+        let known = self.catalog.copies_of(&[record.id]).await?.remove(&record.id).unwrap_or_default();
+        let is_good =
+            |name: &str| known.iter().any(|copy| copy.place == name && copy.state == CopyState::Good);
+        let Some((first, others)) = self.places.split_first() else { return Ok(Vec::new()) };
+        let mut behind = Vec::new();
+        for place in others.iter().filter(|place| is_good(place.name())) {
+            match self.spread_to(&**first, &**place, record, files, number).await {
+                Ok(()) => {}
+                Err(ended @ AnnotateError::Ended(_)) => return Err(ended),
+                Err(error) => {
+                    tracing::warn!(place = place.name(), %error, "a version is not in this place yet");
+                    behind.push(place.name().to_owned());
+                }
+            }
+        }
+        Ok(behind)
+    }
+
+    async fn spread_to(
+        &self,
+        from: &dyn Place,
+        to: &dyn Place,
+        record: &Record,
+        files: &[ArchivedFile],
+        number: u32,
+    ) -> Result<(), AnnotateError> {
+        let (id, start) = (record.id, record.receipt.start);
+        let mut kept = Vec::new();
+        for file in files {
+            for object in [file.body_object(&id, start), file.header_object(&id, start)] {
+                let Some(bytes) = from.get(&object, None).await? else {
+                    let why = format!("{} has `{object}` no more", from.name());
+                    return Err(AnnotateError::Unread { id, name: file.name.clone(), why });
+                };
+                put_anew(to, &object, bytes).await?;
+                self.passed(Step::Spread)?;
+            }
+            kept.push(file.body_object(&id, start));
+        }
+        to.flush().await?;
+        let slip = record.version_slip_object(number);
+        put_anew(to, &slip, slip_of(record, number)).await?;
+        to.flush().await?;
+        self.passed(Step::Spread)?;
+        kept.push(slip);
+        let class = record.class.as_ref().and_then(|class| self.vault.config.class(class));
+        let until = class.and_then(|class| lock_until(class, record)).filter(|until| *until > clock::now());
+        if let Some(until) = until.filter(|_| to.locks()) {
+            for object in &kept {
+                to.lock(object, until).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn passed(&self, step: Step) -> Result<(), AnnotateError> {
+        if (self.goes_on)(step) { Ok(()) } else { Err(AnnotateError::Ended(step)) }
+    }
+}
+
+fn with_files(record: &Record, files: &[ArchivedFile]) -> Record {
+    let mut with = record.clone();
+    with.files.extend_from_slice(files);
+    with
+}
+
+fn slip_of(record: &Record, number: u32) -> Bytes {
+    let slips = VersionSlip::all_of(record).into_iter();
+    slips.filter(|slip| slip.number == number).map(|slip| slip.to_bytes()).next().unwrap_or_default().into()
+}
+
+async fn read_in(
+    place: &dyn Place,
+    record: &Record,
+    file: &ArchivedFile,
+    opens: &Identities,
+) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (id, start) = (&record.id, record.receipt.start);
+    let (header, body) = (file.header_object(id, start), file.body_object(id, start));
+    let get = async |object: &str, bytes_max: u64| {
+        let found = place.get(object, Some(0..bytes_max)).await.map_err(|error| error.to_string())?;
+        found.ok_or_else(|| format!("`{object}` is not there"))
+    };
+    // The header may be another one by now: it opens nothing that is not this file.
+    let header = get(&header, HEADER_BYTES_MAX).await?;
+    let payload = get(&body, file.body_bytes.saturating_add(1)).await?;
+    if Digest::of(&payload) != file.body_sha256 {
+        return Err(format!("`{body}` has been changed"));
+    }
+    let sealed = [&header[..], &payload].concat();
+    let opened = Opener::open(&sealed[..], opens).and_then(|mut opener| opener.read_whole());
+    opened.map_err(|error| error.to_string())
+}
+
+/// Puts an object of a version that has no slip in that place: what else has its name is of a run that was cut off.
+async fn put_anew(place: &dyn Place, object: &str, bytes: Bytes) -> Result<(), PlaceError> {
+    match place.put_new(object, Content::Bytes(bytes.clone()), true).await {
+        Err(PlaceError::Exists { .. }) => {
+            place.remove(object).await?;
+            place.put_new(object, Content::Bytes(bytes), true).await
+        }
+        other => other,
+    }
+}
+
+const SOUNDS: [&str; 2] = [".opus.age", ".wav.age"];
+/// Sound that is silenced is in memory: a day of Opus, some hours of WAV.
+const SOUND_BYTES_MAX: u64 = 1 << 30;
+const LOCK: &str = "versions.lock";
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Some objects in all places.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Of a header as we write it, with much room.
+const HEADER_BYTES_MAX: u64 = 64 << 10;
