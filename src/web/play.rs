@@ -17,11 +17,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::archive::access::{Action, Grant, Refusal};
 use crate::archive::entry::Outcome;
 use crate::archive::reach::Belongs;
-use crate::archive::record::{ArchivedFile, Digest, Phase, RecordingId};
+use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::base::time::Stamp;
 use crate::codec::wav;
 use crate::seal::keys::NONCE_BYTES;
@@ -87,7 +88,7 @@ pub(super) async fn bytes(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let play = find(&shared, &call, now)?;
     let number: usize = call.param("file").parse().map_err(|_| unknown_play())?;
     let file = play.record.files.get(number).filter(|file| is_audio(&file.name)).ok_or_else(unknown_play)?;
-    let sound = Arc::new(Sound::open(&shared, &play, file).await?);
+    let sound = Arc::new(Sound::open(&shared, &play.record, file).await?);
     let size = sound.opener.plain_bytes();
     let (range, is_part) = match wanted(&call, size)? {
         Some(range) => (range, true),
@@ -140,7 +141,7 @@ async fn logged(shared: &Arc<Shared>, grant: Arc<Grant>, told: Outcome) -> Resul
 }
 
 /// One file, being opened.
-struct Sound {
+pub(super) struct Sound {
     opener: PartOpener,
     places: Vec<Arc<dyn Place>>,
     object: String,
@@ -149,8 +150,12 @@ struct Sound {
 }
 
 impl Sound {
-    async fn open(shared: &Arc<Shared>, play: &Arc<Play>, file: &ArchivedFile) -> Result<Self, Problem> {
-        let (record, ring) = (&play.record, shared.intake.keys().ok_or_else(Problem::locked)?);
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        record: &Record,
+        file: &ArchivedFile,
+    ) -> Result<Self, Problem> {
+        let ring = shared.intake.keys().ok_or_else(Problem::locked)?;
         let (id, epoch) = (record.id, record.epoch().ok_or_else(unknown)?);
         let identities = beside(shared, move |_| {
             ring.opens(&epoch, &id).map_err(|fault| Problem::fault("finding its key", &fault))
@@ -187,6 +192,25 @@ impl Sound {
             }
         }
         Err(last)
+    }
+
+    /// All of it, where it is no longer than `bytes_max`.
+    pub(super) async fn whole(&self, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let size = self.opener.plain_bytes();
+        if size > bytes_max {
+            let detail = format!("a file of {size} bytes is too long to be shown: export the recording");
+            return Err(Problem::new(StatusCode::CONFLICT, "too-long", detail));
+        }
+        // Never grown: what is left behind by that would not be zeroed.
+        let mut whole = Zeroizing::new(Vec::with_capacity(size as usize));
+        while (whole.len() as u64) < size {
+            let part = self.part(&(whole.len() as u64..size)).await?;
+            if part.is_empty() {
+                return Err(Problem::fault("reading a recording", &format!("{} ends too early", self.id)));
+            }
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole)
     }
 
     /// What of a range is in the chunk in which it begins, from the first place where that is whole.
