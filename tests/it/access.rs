@@ -1,6 +1,8 @@
 //! The vault over HTTPS, as people and programs reach it: the program itself, and a client of somebody else's.
 
+mod browser;
 mod kept;
+mod page;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
