@@ -24,12 +24,13 @@ use crate::archive::entry::Outcome;
 use crate::archive::reach::Belongs;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::base::time::Stamp;
+use crate::codec::loudness::{self, Loudness};
 use crate::codec::wav;
 use crate::seal::keys::NONCE_BYTES;
 use crate::seal::part::PartOpener;
 use crate::seal::random::Randomness;
 use crate::shell::vault::place::Place;
-use crate::web::call::{Call, json as answer};
+use crate::web::call::{Call, json as answer, ok};
 use crate::web::problem::Problem;
 use crate::web::recordings::unknown;
 use crate::web::shared::{Play, Shared, beside, lock, random};
@@ -112,6 +113,26 @@ pub(super) async fn bytes(shared: Arc<Shared>, call: Call) -> Result<Response, P
     }
     put_trace(&mut response, &trace);
     Ok(response)
+}
+
+/// How loud it is over its length, for a picture of it. The log has it as it has the sound.
+pub(super) async fn peaks(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
+    let (trace, now) = (call.param("trace").to_owned(), call.now);
+    let play = find(&shared, &call, now)?;
+    let number: usize = call.param("file").parse().map_err(|_| unknown_play())?;
+    let file = play.record.files.get(number).filter(|file| is_audio(&file.name)).ok_or_else(unknown_play)?;
+    let sound = Sound::open(&shared, &play.record, file).await?;
+    // One after the other: each takes its memory, and all of a processor.
+    let _drawing = shared.drawing.acquire().await.map_err(|fault| Problem::fault("drawing it", &fault))?;
+    let (whole, is_wav) = (sound.whole(DRAWN_BYTES_MAX).await?, sound.is_wav);
+    let told = json!({ "trace": trace, "file": file.name, "peaks": PEAKS });
+    logged(&shared, Arc::clone(&play.grant), Outcome::Done(told)).await?;
+    let drawn = beside(&shared, move |_| {
+        let found = if is_wav { loudness::of_wav(&whole, PEAKS) } else { loudness::of_ogg(&whole, PEAKS) };
+        found.ok_or_else(|| Problem::fault("drawing it", &"it is not as our recorders write it"))
+    });
+    let Loudness { seconds, sides } = drawn.await?;
+    Ok(ok(&json!({ "seconds": seconds, "sides": sides })))
 }
 
 fn find(shared: &Shared, call: &Call, now: Stamp) -> Result<Arc<Play>, Problem> {
@@ -326,3 +347,7 @@ const NONCE: u64 = NONCE_BYTES as u64;
 /// How long what was begun may be heard: a call and some pauses.
 const LASTS: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
 const PLAYS_MAX: usize = 10_000;
+/// Stretches of which the loudest sample is told.
+const PEAKS: usize = 1_200;
+/// Hours of Opus.
+const DRAWN_BYTES_MAX: u64 = 128 << 20;

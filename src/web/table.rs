@@ -251,6 +251,15 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         method: Method::GET,
+        path: "/api/v1/plays/{trace}/{file}/peaks",
+        rule: Rule::SignedIn,
+        id: "peaks",
+        about: "How loud each side of the sound is over its length, from 0 to 255: for a picture of it.",
+        fields: &[],
+        run: run!(play::peaks),
+    },
+    Route {
+        method: Method::GET,
         path: "/api/v1/log",
         rule: Rule::Action(Action::ReadLog, Target::Vault),
         id: "log",

@@ -49,6 +49,7 @@ const SAID: &[Said] = &[
     own("stepUp", false),
     own("logout", false),
     own("sound", false),
+    own("peaks", false),
     Said { reason: true, second_factor: true, ..role("breakGlass", HEARS) },
     Said { token: true, ..role("search", SEES) },
     Said { reach: true, token: true, ..role("recording", SEES) },
@@ -151,7 +152,8 @@ fn the_requirements_name_each_route_and_no_other() {
                 "me",
                 "stepUp",
                 "logout",
-                "sound"
+                "sound",
+                "peaks",
             ]
             .contains(&route.id),
             "{}",

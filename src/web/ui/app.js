@@ -25,7 +25,7 @@ let leave = null;
 let turn = 0;
 
 const may = (place) => me && (!place.for || place.for.some((role) => me.roles[role]));
-const parts = () => location.hash.replace(/^#\/?/, "").split("/").map((part) => decodeURIComponent(part));
+const parts = () => location.hash.replace(/^#\/?/, "").split("/");
 
 function theme() {
   const kept = localStorage.getItem(THEME);
@@ -44,7 +44,8 @@ function frame(main) {
     const current = one.path === place && "page";
     return h("li", {}, h("a", { href: `#/${one.path}`, "aria-current": current }, t(one.label)));
   });
-  const nextTheme = THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length];
+  const look = button("", { onclick: nextTheme });
+  named(look);
   const header = h(
     "header",
     { class: "top" },
@@ -57,12 +58,9 @@ function frame(main) {
       me && h("span", { class: "user" }, me.user),
       button(t("language.other"), {
         lang: language() === "pl" ? "en" : "pl",
-        onclick: () => again(() => setLanguage(language() === "pl" ? "en" : "pl")),
+        onclick: nextLanguage,
       }),
-      button(t(`theme.${theme()}`), {
-        "aria-label": t("theme.is", { theme: t(`theme.${theme()}`) }),
-        onclick: () => again(() => localStorage.setItem(THEME, nextTheme)),
-      }),
+      look,
       me && button(t("signOut"), { onclick: signOut }),
     ),
   );
@@ -74,11 +72,22 @@ function skip(event) {
   document.querySelector("h1")?.focus();
 }
 
-// Shows the same in another language or theme.
-function again(change) {
-  const place = [...document.querySelectorAll(".who button")].indexOf(document.activeElement);
-  change();
-  route().then(() => document.querySelectorAll(".who button")[place]?.focus());
+function named(look) {
+  look.textContent = t(`theme.${theme()}`);
+  look.setAttribute("aria-label", t("theme.is", { theme: look.textContent }));
+}
+
+// What is heard goes on.
+function nextTheme({ currentTarget }) {
+  localStorage.setItem(THEME, THEMES[(THEMES.indexOf(theme()) + 1) % THEMES.length]);
+  settings();
+  named(currentTarget);
+  dispatchEvent(new Event("sejf-theme"));
+}
+
+function nextLanguage() {
+  setLanguage(language() === "pl" ? "en" : "pl");
+  route().then(() => document.querySelector(".who button")?.focus());
 }
 
 async function signOut() {

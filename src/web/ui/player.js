@@ -1,9 +1,10 @@
 // Hearing a recording: both sides drawn above each other, and what is missing of them marked.
 
+import { get } from "./api.js";
 import { announce, button, h, option, put } from "./dom.js";
 import { length, word } from "./format.js";
 import { t } from "./strings.js";
-import { draw, peaks } from "./waveform.js";
+import { draw } from "./waveform.js";
 
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2, 3];
 const STEP_S = 5;
@@ -39,12 +40,14 @@ export function player(recording, manifest) {
   const theme = matchMedia("(prefers-color-scheme: dark)");
   const repaint = () => paint(view);
   theme.addEventListener("change", repaint);
+  addEventListener("sejf-theme", repaint);
   listen(view);
   show(view);
   const stop = () => {
     observer.disconnect();
     document.removeEventListener("click", jump);
     theme.removeEventListener("change", repaint);
+    removeEventListener("sejf-theme", repaint);
     audio.pause();
     audio.removeAttribute("src");
     audio.load();
@@ -68,13 +71,9 @@ async function start(view, play) {
   slider.focus();
   element.dataset.trace = play.trace;
   await audio.play().catch(() => (said.textContent = t("play.blocked")));
-  if (all.seconds > DECODED_MAX_S) {
-    said.textContent = t("wave.long");
-    return;
-  }
   said.textContent = t("wave.reading");
   try {
-    all.peaks = await peaks(play.files[0].url);
+    all.peaks = await get(`${play.files[0].url}/peaks`);
     said.textContent = "";
   } catch {
     said.textContent = t("wave.none");
@@ -121,7 +120,7 @@ function build(view, play) {
 function listen(view) {
   const { all, audio, element, slider } = view;
   let frame = 0;
-  const tick = () => {
+  const step = () => {
     all.at = audio.currentTime;
     const [from, to] = all.loop;
     if (from !== null && to !== null && (all.at >= to || audio.ended)) {
@@ -129,11 +128,14 @@ function listen(view) {
       if (audio.ended) audio.play();
     }
     show(view);
+  };
+  const tick = () => {
+    step();
     frame = audio.paused ? 0 : requestAnimationFrame(tick);
   };
   audio.addEventListener("play", () => (frame ||= requestAnimationFrame(tick)));
   // Also where nothing is drawn, because the tab is behind others.
-  audio.addEventListener("timeupdate", () => frame === 0 || document.hidden ? tick() : null);
+  audio.addEventListener("timeupdate", step);
   audio.addEventListener("loadedmetadata", () => {
     if (Number.isFinite(audio.duration)) all.seconds = Math.max(all.seconds, audio.duration);
     show(view);
@@ -221,6 +223,3 @@ function show(view) {
 function paint({ all, canvas }) {
   draw(canvas, all);
 }
-
-// Longer ones would take too much of the browser's memory.
-const DECODED_MAX_S = 30 * 60;

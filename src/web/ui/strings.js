@@ -161,7 +161,6 @@ const STRINGS = {
   "keys.are": ["With the focus on the waveform: Space plays and pauses · ← → 5 s · Page Up, Page Down 30 s · + − speed · [ ] loop points · \\ no loop", "Gdy wykres jest aktywny: spacja odtwarza i wstrzymuje · ← → 5 s · Page Up, Page Down 30 s · + − szybkość · [ ] punkty pętli · \\ bez pętli"],
   "wave.reading": ["Drawing the waveform…", "Rysowanie wykresu…"],
   "wave.none": ["The waveform cannot be drawn here; the sound plays.", "Nie można narysować wykresu; dźwięk działa."],
-  "wave.long": ["Of recordings over half an hour no waveform is drawn; what is missing is marked.", "Dla nagrań dłuższych niż pół godziny nie ma wykresu; braki są zaznaczone."],
   "side.caller": ["Caller", "Dzwoniący"],
   "side.callee": ["Called", "Odbierający"],
   "side.unknown": ["Unknown", "Nieznany"],

@@ -2,29 +2,18 @@
 
 import { t } from "./strings.js";
 
-const BINS = 1200;
-const RATE_HZ = 8000;
 const HEIGHT = 148;
 
-// How loud it is, of each side, from the sound itself.
-export async function peaks(url) {
-  const response = await fetch(url, { cache: "no-store" });
-  if (!response.ok) throw new Error(String(response.status));
-  // As few samples as will do.
-  const context = new OfflineAudioContext(1, 1, RATE_HZ);
-  const sound = await context.decodeAudioData(await response.arrayBuffer());
-  const sides = Array.from({ length: sound.numberOfChannels }, (_, side) => sound.getChannelData(side));
-  return { seconds: sound.duration, sides: sides.slice(0, 2).map(loudness) };
-}
-
-function loudness(samples) {
-  const each = samples.length / BINS;
-  return Array.from({ length: BINS }, (_, bin) => {
-    let most = 0;
-    const end = Math.min(samples.length, Math.ceil((bin + 1) * each));
-    for (let at = Math.floor(bin * each); at < end; at += 1) most = Math.max(most, Math.abs(samples[at]));
-    return most;
-  });
+// A colour of the style sheet, as it is in the theme that is shown.
+function colors(canvas) {
+  const known = new Map();
+  return (name) => {
+    if (!known.has(name)) {
+      canvas.style.color = `var(--wave-${name})`;
+      known.set(name, getComputedStyle(canvas).color);
+    }
+    return known.get(name);
+  };
 }
 
 export function draw(canvas, { at, seconds, peaks: found, loop, manifest }) {
@@ -36,8 +25,7 @@ export function draw(canvas, { at, seconds, peaks: found, loop, manifest }) {
     canvas.width = width * scale;
     canvas.height = height * scale;
   }
-  const style = getComputedStyle(canvas);
-  const color = (name) => style.getPropertyValue(`--wave-${name}`).trim();
+  const color = colors(canvas);
   const pen = canvas.getContext("2d");
   pen.setTransform(scale, 0, 0, scale, 0, 0);
   pen.clearRect(0, 0, width, height);
@@ -67,10 +55,11 @@ export function draw(canvas, { at, seconds, peaks: found, loop, manifest }) {
 
 function bars(pen, side, middle, half, width, { played, color }) {
   const each = width / side.length;
+  const [done, rest] = [color("played"), color("bar")];
   side.forEach((loud, bin) => {
     // Speech is mostly soft: the root shows it.
-    const tall = Math.max(0.5, Math.sqrt(loud) * half);
-    pen.fillStyle = color(bin * each < played ? "played" : "bar");
+    const tall = Math.max(0.5, Math.sqrt(loud / 255) * half);
+    pen.fillStyle = bin * each < played ? done : rest;
     pen.fillRect(bin * each, middle - tall, Math.max(0.7, each * 0.8), tall * 2);
   });
 }
