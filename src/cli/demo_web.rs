@@ -75,7 +75,8 @@ fn begin(dir: &Path, pair: &KeyPair) -> anyhow::Result<Vault> {
     let path = dir.join("home/vault.toml");
     let doing = || format!("writing `{}`", path.display());
     let config = std::fs::read_to_string(&path).with_context(doing)?;
-    let more = format!("\n[[recorder]]\nkey = \"{}\"\n\n[web]\nlisten = \"127.0.0.1:0\"\n", recorder.verify_key());
+    let more =
+        format!("\n[[recorder]]\nkey = \"{}\"\n\n[web]\nlisten = \"127.0.0.1:0\"\n", recorder.verify_key());
     std::fs::write(&path, config + &more).with_context(doing)?;
     drop(vault);
     Ok(Vault::open(&dir.join("home"))?)
@@ -128,7 +129,8 @@ fn invited(vault: &Vault, custodian: &[Identities], name: &str, roles: &[Role]) 
     let custodians = vault.keys.prove(custodian)?.custodians();
     let (actor, resource, now) = (vault.actor(&custodians), Resource::User(name.into()), clock::now());
     let reason = Some(vault.reason("drill", "demo")?);
-    let grant = vault.log.ask(&Request { actor: &actor, action: Action::ManageUsers, resource, reason, now })?;
+    let grant =
+        vault.log.ask(&Request { actor: &actor, action: Action::ManageUsers, resource, reason, now })?;
     let (shown, kept) = once::generate(&mut OsRandom::new()?);
     let roles: Roles = roles.iter().map(|role| (*role, Reach::All)).collect();
     let invite = Invite { kept, until: now.after(INVITED) };
@@ -161,8 +163,14 @@ async fn serve(
 
 fn tell(page: &str, links: &[(&str, String, &str)]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "A vault with recordings, until Ctrl-C. Open one of these; each works once, and sets up a password and a")?;
-    writeln!(out, "second factor (any authenticator app). The browser does not know the certificate of this vault: go on.\n")?;
+    writeln!(
+        out,
+        "A vault with recordings, until Ctrl-C. Open one of these; each works once, and sets up a password and a"
+    )?;
+    writeln!(
+        out,
+        "second factor (any authenticator app). The browser does not know the certificate of this vault: go on.\n"
+    )?;
     for (name, invite, what) in links {
         writeln!(out, "  {name:<5} {what:<27} {page}/#/enrol/{invite}")?;
     }

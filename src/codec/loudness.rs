@@ -32,7 +32,8 @@ pub fn of_ogg(file: &[u8], bins: usize) -> Option<Loudness> {
     while let Ok(Some(packet)) = reader.read_packet() {
         let both = split(&packet.data);
         for (number, side) in sides.iter_mut().enumerate() {
-            let payload = both.as_ref().map_or(&[][..], |(first, second)| if number == 0 { first } else { *second });
+            let payload =
+                both.as_ref().map_or(&[][..], |(first, second)| if number == 0 { first } else { *second });
             // One for each packet of 20 ms, also where there is none.
             let samples = match payload {
                 [] => 0,
@@ -50,7 +51,11 @@ pub fn of_wav(file: &[u8], bins: usize) -> Option<Loudness> {
     let samples = file.get(wav::HEADER_BYTES..)?;
     let channels = usize::from(u16::from_le_bytes([file[22], file[23]]));
     let rate_hz = u32::from_le_bytes([file[24], file[25], file[26], file[27]]);
-    if !file.starts_with(b"RIFF") || !file[8..].starts_with(b"WAVEfmt ") || !(1..=8).contains(&channels) || rate_hz == 0 {
+    if !file.starts_with(b"RIFF")
+        || !file[8..].starts_with(b"WAVEfmt ")
+        || !(1..=8).contains(&channels)
+        || rate_hz == 0
+    {
         return None;
     }
     let frames = samples.chunks_exact(2 * channels);
@@ -141,7 +146,9 @@ mod tests {
     use crate::codec::{Encoder, OpusEncoder};
 
     fn tone(samples: usize, rate_hz: f64) -> Vec<i16> {
-        (0..samples).map(|n| ((n as f64 * 440.0 * std::f64::consts::TAU / rate_hz).sin() * 20_000.0) as i16).collect()
+        (0..samples)
+            .map(|n| ((n as f64 * 440.0 * std::f64::consts::TAU / rate_hz).sin() * 20_000.0) as i16)
+            .collect()
     }
 
     /// One second of a tone on the left, then one on the right.
@@ -153,7 +160,8 @@ mod tests {
         for number in 0..100 {
             let mut sound = Vec::new();
             encoder.encode(&tone(160, 8_000.0), &mut sound);
-            let (left, right) = if number < 50 { (&sound[..], &SILENCE[..]) } else { (&SILENCE[..], &sound[..]) };
+            let (left, right) =
+                if number < 50 { (&sound[..], &SILENCE[..]) } else { (&SILENCE[..], &sound[..]) };
             let mut packet = Vec::new();
             Frames::parse(left).unwrap().self_delimited(&mut packet);
             packet.extend_from_slice(right);
@@ -169,8 +177,14 @@ mod tests {
         assert!((found.seconds - 2.0).abs() < 1e-9);
         let [left, right] = &found.sides[..] else { panic!("two sides") };
         assert_eq!((left.len(), right.len()), (10, 10));
-        assert!(left[..5].iter().all(|loud| *loud > 100) && left[6..].iter().all(|loud| *loud < 10), "{left:?}");
-        assert!(right[..5].iter().all(|loud| *loud < 10) && right[6..].iter().all(|loud| *loud > 100), "{right:?}");
+        assert!(
+            left[..5].iter().all(|loud| *loud > 100) && left[6..].iter().all(|loud| *loud < 10),
+            "{left:?}"
+        );
+        assert!(
+            right[..5].iter().all(|loud| *loud < 10) && right[6..].iter().all(|loud| *loud > 100),
+            "{right:?}"
+        );
     }
 
     #[test]
@@ -185,7 +199,7 @@ mod tests {
         assert!(found.sides[0].iter().all(|loud| (150..160).contains(loud)), "{:?}", found.sides[0]);
         assert_eq!(found.sides[1], [0; 4]);
         // Of less than one stretch.
-        assert_eq!(of_wav(&file[..wav::HEADER_BYTES], 4).unwrap().sides, [vec![], vec![]]);
+        assert_eq!(of_wav(&file[..wav::HEADER_BYTES], 4).unwrap().sides, [Vec::<u8>::new(), Vec::new()]);
     }
 
     #[test]
@@ -201,7 +215,8 @@ mod tests {
             let _ = of_wav(&whole[..at], 10);
         }
         assert!(of_ogg(b"", 10).is_none() && of_wav(b"", 10).is_none() && of_wav(&[0; 60], 10).is_none());
-        for packet in [&[][..], &[3][..], &[3, 0x85][..], &[0, 200, 1][..], &[1, 1, 1][..], &[3, 0xff, 1][..]] {
+        for packet in [&[][..], &[3][..], &[3, 0x85][..], &[0, 200, 1][..], &[1, 1, 1][..], &[3, 0xff, 1][..]]
+        {
             assert!(split(packet).is_none(), "{packet:?}");
         }
     }

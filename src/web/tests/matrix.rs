@@ -114,7 +114,10 @@ fn expected(
 fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool) -> (String, Value) {
     let recording = if is_own { world.own } else { world.other };
     let mut path = route(id).path.replace("{id}", &recording.to_string()).replace("{user}", "nobody");
-    path = path.replace("{number}", "999").replace("{trace}", "00").replace("{file}", if id == "pageFile" { "app.css" } else { "0" });
+    path = path
+        .replace("{number}", "999")
+        .replace("{trace}", "00")
+        .replace("{file}", if id == "pageFile" { "app.css" } else { "0" });
     let mut body = match id {
         "login" => json!({ "user": "x", "password": "y" }),
         "loginFactor" | "enrolConfirm" => json!({ "pending": "x", "code": "000000" }),

@@ -56,16 +56,22 @@ export function option(value, label, selected) {
   return h("option", { value, selected }, label);
 }
 
+// Text of a program that is long: seen where somebody wants to.
+export function folded(text, label) {
+  if (text.length <= 64) return h("code", { class: "uri" }, text);
+  return h("details", {}, h("summary", {}, label), h("code", { class: "uri" }, text));
+}
+
 export function button(label, attributes = {}) {
   return h("button", { type: "button", ...attributes }, label);
 }
 
-// A table that becomes a list of cards where there is little room: each cell knows its column.
-export function table(caption, columns, rows) {
+// A table that becomes a list of cards where there is little room, unless it is a brief one: each cell knows its column.
+export function table(caption, columns, rows, attributes = {}) {
   const head = h("tr", { role: "row" }, columns.map((column) => h("th", { scope: "col", role: "columnheader" }, column)));
   const body = h("tbody", { role: "rowgroup" });
   // The roles are said, because a browser forgets them where the rows are drawn as cards.
-  const made = h("table", { role: "table" }, h("caption", { class: "unseen" }, caption), h("thead", { role: "rowgroup" }, head), body);
+  const made = h("table", { role: "table", ...attributes }, h("caption", { class: "unseen" }, caption), h("thead", { role: "rowgroup" }, head), body);
   rows.forEach((cells) => addRow(made, columns, cells));
   return made;
 }

@@ -1,7 +1,7 @@
 // The vault's log, for who audits: newest first.
 
 import { explain, get } from "./api.js";
-import { addRow, announce, button, field, h, heading, option, put, replace, table } from "./dom.js";
+import { addRow, announce, button, field, folded, h, heading, option, put, replace, table } from "./dom.js";
 import { time } from "./format.js";
 import { t } from "./strings.js";
 
@@ -80,7 +80,8 @@ function resource(entry) {
   const of = entry.resource;
   if (typeof of === "string") return of;
   const [kind, what] = Object.entries(of ?? {})[0] ?? ["", ""];
-  return h("span", { class: "uri" }, `${kind} ${typeof what === "object" ? JSON.stringify(what) : what}`);
+  if (typeof what !== "object") return h("span", { class: "uri" }, `${kind} ${what}`);
+  return [`${kind}: ${what.count ?? ""}`, folded(JSON.stringify(what), t("log.more"))];
 }
 
 function cells({ index, entry }) {
@@ -89,12 +90,12 @@ function cells({ index, entry }) {
   const shade = kind === "refused" || kind === "failed" ? "bad" : kind === "done" ? "good" : "so";
   return [
     h("span", { class: "number" }, index),
-    time(entry.at),
-    entry.actor,
-    entry.origin,
-    entry.action,
+    h("span", { class: "number" }, time(entry.at)),
+    h("span", { class: "number" }, entry.actor),
+    h("span", { class: "number" }, entry.origin),
+    h("span", { class: "number" }, entry.action),
     resource(entry),
     entry.reason ? h("span", { class: "uri" }, `${entry.reason.code} ${entry.reason.text}`) : "",
-    h("span", {}, h("span", { class: `state ${shade}` }, t(`outcome.${kind}`, {}, kind)), more && h("code", { class: "uri more" }, more)),
+    h("span", {}, h("span", { class: `state ${shade}` }, t(`outcome.${kind}`, {}, kind)), more && folded(more, t("log.more"))),
   ];
 }

@@ -27,7 +27,7 @@ export async function show(context, id) {
     heading(title),
     facts(one, details, manifest),
     hearing(context, one, manifest),
-    manifest && [marks(manifest), quality(manifest), ladder(manifest), notes(manifest)],
+    manifest && [quality(manifest), marks(manifest), notes(manifest), ladder(manifest)],
   ];
 }
 
@@ -126,7 +126,7 @@ function marks(manifest) {
     side(party),
     h("span", {}, what),
   ]);
-  const made = all.length === 0 ? h("p", { class: "hint" }, t("marks.none")) : table(t("marks"), columns, rows);
+  const made = all.length === 0 ? h("p", { class: "hint" }, t("marks.none")) : table(t("marks"), columns, rows, { class: "brief" });
   const cut = all.length > ROWS_MAX && h("p", { class: "hint" }, t("rows.cut", { shown: ROWS_MAX, count: all.length }));
   return h("section", { "aria-labelledby": "marks" }, h("h2", { id: "marks" }, t("marks")), made, cut);
 }

@@ -171,12 +171,20 @@ fn all_files_of_the_folder_are_served_and_kept_by_browsers_only_while_they_are_t
             assert_eq!(answer.status(), StatusCode::OK, "{path}");
             let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
             assert_eq!(header("content-type"), file.kind);
-            assert_eq!((header("x-content-type-options"), header("cache-control")), ("nosniff".into(), "no-cache".into()));
+            assert_eq!(
+                (header("x-content-type-options"), header("cache-control")),
+                ("nosniff".into(), "no-cache".into())
+            );
             let policy = header("content-security-policy");
-            for part in ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            for part in
+                ["default-src 'none'", "script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"]
+            {
                 assert!(policy.contains(part), "{policy}");
             }
-            assert!(!policy.contains("unsafe") && !policy.contains("data:") && !policy.contains('*'), "{policy}");
+            assert!(
+                !policy.contains("unsafe") && !policy.contains("data:") && !policy.contains('*'),
+                "{policy}"
+            );
             let tag = header("etag");
             let (status, body) = told(ask(Some(format!("\"x\", {tag}"))).await).await;
             assert_eq!((status, &body["bytes"]), (StatusCode::NOT_MODIFIED, &serde_json::json!(0)), "{path}");

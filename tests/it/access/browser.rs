@@ -34,7 +34,9 @@ impl Browser {
     /// Starts one; says that the test skips where there is none.
     pub(super) fn start() -> Option<Self> {
         let Some(program) = program() else {
-            eprintln!("skipped: no Chromium here; install `chromium`, or say where one is in SEJF_TEST_CHROMIUM");
+            eprintln!(
+                "skipped: no Chromium here; install `chromium`, or say where one is in SEJF_TEST_CHROMIUM"
+            );
             return None;
         };
         let dir = tempfile::tempdir().unwrap();
@@ -45,7 +47,13 @@ impl Browser {
         let child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<\"$TO\" 4>\"$FROM\""])
             .arg(program)
-            .args(["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"])
+            .args([
+                "--headless=new",
+                "--remote-debugging-pipe",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-first-run",
+            ])
             .args(["--disable-dev-shm-usage", "--ignore-certificate-errors", "--mute-audio", "--lang=en-GB"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-extensions"])
             .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))
@@ -120,13 +128,18 @@ impl Browser {
         let begun = Instant::now();
         loop {
             // Nothing of a page is there while another is loaded.
-            let value = self.eval(&format!("(() => {{ try {{ return {script} }} catch {{ return null }} }})()"));
+            let value =
+                self.eval(&format!("(() => {{ try {{ return {script} }} catch {{ return null }} }})()"));
             if !matches!(value, Value::Null | Value::Bool(false)) && value != "" && value != 0 {
                 return value;
             }
             if begun.elapsed() > PATIENCE {
                 let text = self.eval("document.body?.innerText ?? ''");
-                panic!("not true in time: {script}\n{}\n{:?}", text.as_str().unwrap_or_default(), self.complaints());
+                panic!(
+                    "not true in time: {script}\n{}\n{:?}",
+                    text.as_str().unwrap_or_default(),
+                    self.complaints()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -178,12 +191,14 @@ impl Browser {
             key if key.chars().count() == 1 => key,
             _ => "",
         };
-        let mut event = json!({ "type": "keyDown", "key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers });
+        let mut event =
+            json!({ "type": "keyDown", "key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers });
         if !text.is_empty() {
             event["text"] = json!(text);
         }
         self.call("Input.dispatchKeyEvent", event);
-        let up = json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers });
+        let up =
+            json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers });
         self.call("Input.dispatchKeyEvent", up);
     }
 

@@ -57,7 +57,10 @@ impl<'a> Visitor<'a> {
         assert_eq!(browser.until("document.querySelectorAll('ol.codes code').length"), 10);
         browser.picture("enrol-recovery");
         let address = browser.eval("location.href + JSON.stringify(history.length) + document.referrer");
-        assert!(!address.as_str().unwrap().contains(&invite), "the invitation is not in the history: {address}");
+        assert!(
+            !address.as_str().unwrap().contains(&invite),
+            "the invitation is not in the history: {address}"
+        );
         browser.tab_to("input[name=saved]");
         browser.key(" ");
         browser.tab_to("form button.main");
@@ -168,7 +171,9 @@ fn hears(rita: &Visitor<'_>) {
     browser.until("document.querySelector('.player [role=status]').textContent === ''");
     let colours = browser.eval(drawn);
     assert!(colours.as_array().unwrap().iter().all(|count| count.as_u64().unwrap() > 3), "{colours}");
-    let why = entries(rita.site).into_iter().filter_map(|entry| entry.reason.filter(|_| entry.action.name() == "open"));
+    let why = entries(rita.site)
+        .into_iter()
+        .filter_map(|entry| entry.reason.filter(|_| entry.action.name() == "open"));
     assert!(why.into_iter().any(|why| (why.code.as_str(), why.text.as_str()) == ("complaint", "T-17")));
 }
 
@@ -297,7 +302,8 @@ fn record(number: u64) -> Record {
     };
     let digest = Digest::of(b"not there");
     let name = format!("{id}.opus.age");
-    let file = ArchivedFile { name, header_sha256: digest, header_bytes: 150, body_sha256: digest, body_bytes: 90 };
+    let file =
+        ArchivedFile { name, header_sha256: digest, header_bytes: 150, body_sha256: digest, body_bytes: 90 };
     Record {
         id,
         recorder: "recorder".into(),
@@ -333,7 +339,8 @@ fn whatever_a_name_has_in_it_stays_text() {
     let count = payloads.len();
     browser.until(&format!("document.querySelectorAll('tbody tr').length === {count}"));
     browser.picture("hostile");
-    let texts = browser.eval("[...document.querySelectorAll('tbody td:nth-child(2)')].map((cell) => cell.textContent)");
+    let texts = browser
+        .eval("[...document.querySelectorAll('tbody td:nth-child(2)')].map((cell) => cell.textContent)");
     let texts: Vec<_> = texts.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
     for payload in &payloads {
         assert!(texts.contains(&payload.as_str()), "not shown as it is: {payload}");
