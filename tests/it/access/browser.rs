@@ -164,15 +164,6 @@ impl Browser {
 
     /// Presses a key, by its name in the DOM.
     pub(super) fn key(&self, key: &str) {
-        self.press(key, 0);
-    }
-
-    /// The same, with the shift key held.
-    pub(super) fn shifted(&self, key: &str) {
-        self.press(key, 8);
-    }
-
-    fn press(&self, key: &str, modifiers: u32) {
         let code = match key {
             "Tab" => 9,
             "Enter" => 13,
@@ -191,14 +182,12 @@ impl Browser {
             key if key.chars().count() == 1 => key,
             _ => "",
         };
-        let mut event =
-            json!({ "type": "keyDown", "key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers });
+        let mut event = json!({ "type": "keyDown", "key": key, "windowsVirtualKeyCode": code });
         if !text.is_empty() {
             event["text"] = json!(text);
         }
         self.call("Input.dispatchKeyEvent", event);
-        let up =
-            json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers });
+        let up = json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code });
         self.call("Input.dispatchKeyEvent", up);
     }
 
