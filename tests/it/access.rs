@@ -279,6 +279,7 @@ fn hears(site: &Site, rita: &mut Person, ada: &Person, record: &Record, plain: &
     let url = play["files"][0]["url"].as_str().unwrap().to_owned();
     sound(site, rita, &url, &trace, plain);
     assert_eq!(site.get(&url, ada).problem(), "not-found", "another's");
+    around(site, rita, ada, record, &url);
     assert_eq!(site.get(&url, &nobody).status, 401);
     // A recovery code in place of the app: once.
     let step = json!({ "code": rita.recovery[0] });

@@ -58,7 +58,7 @@ export function option(value, label, selected) {
 
 // Text of a program that is long: seen where somebody wants to.
 export function folded(text, label) {
-  if (text.length <= 64) return h("code", { class: "uri" }, text);
+  if (text.length <= 40) return h("code", { class: "uri" }, text);
   return h("details", {}, h("summary", {}, label), h("code", { class: "uri" }, text));
 }
 

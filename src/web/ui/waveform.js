@@ -43,9 +43,12 @@ export function draw(canvas, { at, seconds, peaks: found, loop, manifest }) {
     pen.fillRect(0, middle, width, 1);
     const side = found?.sides[number];
     if (side) bars(pen, side, middle, lane / 2 - 4, x(found.seconds), { played: x(at), color });
-    pen.fillStyle = color("text");
+    const label = t(`side.${party}`);
     pen.font = "12px system-ui, sans-serif";
-    pen.fillText(t(`side.${party}`), 6, number * lane + 14);
+    pen.fillStyle = color("silence-back");
+    pen.fillRect(2, number * lane + 2, pen.measureText(label).width + 8, 16);
+    pen.fillStyle = color("text");
+    pen.fillText(label, 6, number * lane + 14);
   }
   pen.fillStyle = color("line");
   pen.fillRect(0, lane, width, 1);
