@@ -57,6 +57,7 @@ function frame(main) {
       { class: "who" },
       me && h("span", { class: "user" }, me.user),
       button(t("language.other"), {
+        id: "language",
         lang: language() === "pl" ? "en" : "pl",
         onclick: nextLanguage,
       }),
@@ -87,7 +88,7 @@ function nextTheme({ currentTarget }) {
 
 function nextLanguage() {
   setLanguage(language() === "pl" ? "en" : "pl");
-  route().then(() => document.querySelector(".who button")?.focus());
+  route().then(() => document.getElementById("language")?.focus());
 }
 
 async function signOut() {
