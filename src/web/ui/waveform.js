@@ -44,7 +44,7 @@ export function draw(canvas, { at, seconds, peaks: found, loop, manifest }) {
     const side = found?.sides[number];
     if (side) bars(pen, side, middle, lane / 2 - 4, x(found.seconds), { played: x(at), color });
     const label = t(`side.${party}`);
-    pen.font = "12px sans-serif";
+    pen.font = getComputedStyle(canvas).font;
     pen.fillStyle = color("silence-back");
     pen.fillRect(2, number * lane + 2, pen.measureText(label).width + 8, 16);
     pen.fillStyle = color("text");
