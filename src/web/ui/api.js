@@ -33,6 +33,11 @@ export async function request(method, path, body) {
   return answer;
 }
 
+export async function signOut() {
+  await post("/api/v1/logout").catch(() => null);
+  localStorage.removeItem(CSRF);
+}
+
 async function problem(response) {
   const told = await response.json().catch(() => ({}));
   const kind = String(told.type ?? "").replace("urn:sejf:problem:", "");

@@ -1,7 +1,7 @@
 // The page: who is there, where they are, what stands around it.
 
 import * as account from "./account.js";
-import { explain, get, post } from "./api.js";
+import { explain, get, signOut as endSession } from "./api.js";
 import { announce, button, h, heading, put, replace } from "./dom.js";
 import * as log from "./log.js";
 import * as recording from "./recording.js";
@@ -92,7 +92,7 @@ function nextLanguage() {
 }
 
 async function signOut() {
-  await post("/api/v1/logout").catch(() => null);
+  await endSession();
   forget();
   location.hash = "#/";
   route();

@@ -9,6 +9,7 @@ import { draw } from "./waveform.js";
 const SPEEDS = [0.5, 0.75, 1, 1.25, 1.5, 2, 3];
 const STEP_S = 5;
 const FAR_S = 30;
+const ALIVE_MS = 4 * 60 * 1000;
 
 // What is seen of it. Nothing is heard before `start`, which takes what was granted.
 export function player(recording, manifest) {
@@ -43,7 +44,10 @@ export function player(recording, manifest) {
   addEventListener("sejf-theme", repaint);
   listen(view);
   show(view);
+  // Who listens is there: the session does not end for want of a click.
+  const alive = setInterval(() => audio.paused || get("/api/v1/me").catch(() => null), ALIVE_MS);
   const stop = () => {
+    clearInterval(alive);
     observer.disconnect();
     document.removeEventListener("click", jump);
     theme.removeEventListener("change", repaint);
