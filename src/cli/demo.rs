@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::cli::demo_web;
 use crate::cli::replay::{Advanced, Run, for_people};
 use crate::cli::text::clean;
 use crate::cli::{ls, open};
@@ -26,9 +27,15 @@ pub(super) struct Args {
     /// Directory for it all; must not exist [default: sejf-demo, or the next free sejf-demo-N]
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Show a vault's page instead: on this machine alone, until Ctrl-C, with nothing left behind.
+    #[arg(long, conflicts_with = "to")]
+    web: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.web {
+        return demo_web::run();
+    }
     let mut out = std::io::stdout().lock();
     let dir = args.to.clone().map_or_else(free_name, Ok)?;
     std::fs::create_dir(&dir).with_context(|| format!("making directory `{}`", dir.display()))?;
@@ -132,7 +139,7 @@ fn step(out: &mut impl Write, what: &str, path: &Path) -> std::io::Result<()> {
     writeln!(out, "{what:<28}{}", clean(&path.display().to_string()))
 }
 
-struct Silent;
+pub(super) struct Silent;
 
 impl Observer for Silent {
     fn recorded(&mut self, _: &Manifest) {}

@@ -6,6 +6,7 @@ mod call;
 mod config;
 mod copies;
 mod demo;
+mod demo_web;
 mod destroy;
 mod event;
 mod export;

@@ -21,6 +21,7 @@ mod gsm;
 mod gsm_encoder;
 mod ilbc;
 mod l16;
+pub mod loudness;
 pub mod ogg;
 mod opus;
 pub mod opus_packet;

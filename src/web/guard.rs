@@ -45,7 +45,8 @@ pub(super) async fn serve(
     let mut response = answered.unwrap_or_else(Problem::into_response);
     let headers = response.headers_mut();
     for (name, value) in SECURE {
-        headers.insert(name, HeaderValue::from_static(value));
+        // The page has some of its own.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -81,7 +82,7 @@ async fn answer(
         grant: None,
         recording: None,
     };
-    if route.rule != Rule::Anybody {
+    if !matches!(route.rule, Rule::Public | Rule::Anybody) {
         call.who = Some(identify(&shared, &call).await?);
     }
     check_origin(&call, route, &host)?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connections: TLS 1.3, so many, none that stands still ─► guard: who, may they? ─log─► table: what answers
-//!                                                               sign_in · recordings · play · people
+//!                                                               sign_in · recordings · manifest · play · people · ui
 //! ```
 //!
 //! All that is decided is decided by [`crate::archive`]; nothing is released that the vault's log does not have.
@@ -10,10 +10,12 @@
 mod call;
 mod connections;
 mod guard;
+mod manifest;
 mod openapi;
 mod people;
 mod play;
 mod problem;
+mod qr;
 mod recall;
 mod recordings;
 mod shared;
@@ -21,6 +23,7 @@ mod sign_in;
 mod table;
 #[cfg(test)]
 mod tests;
+mod ui;
 
 use std::io;
 use std::net::SocketAddr;

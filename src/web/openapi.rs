@@ -19,7 +19,7 @@ pub(super) async fn serve(_: Arc<Shared>, _: Call) -> Result<Response, Problem> 
 /// All of it.
 pub(super) fn document() -> Value {
     let mut paths = Map::new();
-    for route in ROUTES {
+    for route in ROUTES.iter().filter(|route| route.rule != Rule::Public) {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_lowercase()] = operation(route);
     }
@@ -83,7 +83,7 @@ fn operation(route: &Route) -> Value {
 
 fn security(route: &Route) -> Value {
     match route.rule {
-        Rule::Anybody => json!([]),
+        Rule::Public | Rule::Anybody => json!([]),
         Rule::SignedIn | Rule::Action(..) => json!([{ "session": [] }, { "token": [] }]),
     }
 }

@@ -17,18 +17,20 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::archive::access::{Action, Grant, Refusal};
 use crate::archive::entry::Outcome;
 use crate::archive::reach::Belongs;
-use crate::archive::record::{ArchivedFile, Digest, Phase, RecordingId};
+use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::base::time::Stamp;
+use crate::codec::loudness::{self, Loudness};
 use crate::codec::wav;
 use crate::seal::keys::NONCE_BYTES;
 use crate::seal::part::PartOpener;
 use crate::seal::random::Randomness;
 use crate::shell::vault::place::Place;
-use crate::web::call::{Call, json as answer};
+use crate::web::call::{Call, json as answer, ok};
 use crate::web::problem::Problem;
 use crate::web::recordings::unknown;
 use crate::web::shared::{Play, Shared, beside, lock, random};
@@ -87,7 +89,7 @@ pub(super) async fn bytes(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let play = find(&shared, &call, now)?;
     let number: usize = call.param("file").parse().map_err(|_| unknown_play())?;
     let file = play.record.files.get(number).filter(|file| is_audio(&file.name)).ok_or_else(unknown_play)?;
-    let sound = Arc::new(Sound::open(&shared, &play, file).await?);
+    let sound = Arc::new(Sound::open(&shared, &play.record, file).await?);
     let size = sound.opener.plain_bytes();
     let (range, is_part) = match wanted(&call, size)? {
         Some(range) => (range, true),
@@ -111,6 +113,26 @@ pub(super) async fn bytes(shared: Arc<Shared>, call: Call) -> Result<Response, P
     }
     put_trace(&mut response, &trace);
     Ok(response)
+}
+
+/// How loud it is over its length, for a picture of it. The log has it as it has the sound.
+pub(super) async fn peaks(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
+    let (trace, now) = (call.param("trace").to_owned(), call.now);
+    let play = find(&shared, &call, now)?;
+    let number: usize = call.param("file").parse().map_err(|_| unknown_play())?;
+    let file = play.record.files.get(number).filter(|file| is_audio(&file.name)).ok_or_else(unknown_play)?;
+    let sound = Sound::open(&shared, &play.record, file).await?;
+    // One after the other: each takes its memory, and all of a processor.
+    let _drawing = shared.drawing.acquire().await.map_err(|fault| Problem::fault("drawing it", &fault))?;
+    let (whole, is_wav) = (sound.whole(DRAWN_BYTES_MAX).await?, sound.is_wav);
+    let told = json!({ "trace": trace, "file": file.name, "peaks": PEAKS });
+    logged(&shared, Arc::clone(&play.grant), Outcome::Done(told)).await?;
+    let drawn = beside(&shared, move |_| {
+        let found = if is_wav { loudness::of_wav(&whole, PEAKS) } else { loudness::of_ogg(&whole, PEAKS) };
+        found.ok_or_else(|| Problem::fault("drawing it", &"it is not as our recorders write it"))
+    });
+    let Loudness { seconds, sides } = drawn.await?;
+    Ok(ok(&json!({ "seconds": seconds, "sides": sides })))
 }
 
 fn find(shared: &Shared, call: &Call, now: Stamp) -> Result<Arc<Play>, Problem> {
@@ -140,7 +162,7 @@ async fn logged(shared: &Arc<Shared>, grant: Arc<Grant>, told: Outcome) -> Resul
 }
 
 /// One file, being opened.
-struct Sound {
+pub(super) struct Sound {
     opener: PartOpener,
     places: Vec<Arc<dyn Place>>,
     object: String,
@@ -149,8 +171,12 @@ struct Sound {
 }
 
 impl Sound {
-    async fn open(shared: &Arc<Shared>, play: &Arc<Play>, file: &ArchivedFile) -> Result<Self, Problem> {
-        let (record, ring) = (&play.record, shared.intake.keys().ok_or_else(Problem::locked)?);
+    pub(super) async fn open(
+        shared: &Arc<Shared>,
+        record: &Record,
+        file: &ArchivedFile,
+    ) -> Result<Self, Problem> {
+        let ring = shared.intake.keys().ok_or_else(Problem::locked)?;
         let (id, epoch) = (record.id, record.epoch().ok_or_else(unknown)?);
         let identities = beside(shared, move |_| {
             ring.opens(&epoch, &id).map_err(|fault| Problem::fault("finding its key", &fault))
@@ -187,6 +213,25 @@ impl Sound {
             }
         }
         Err(last)
+    }
+
+    /// All of it, where it is no longer than `bytes_max`.
+    pub(super) async fn whole(&self, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let size = self.opener.plain_bytes();
+        if size > bytes_max {
+            let detail = format!("a file of {size} bytes is too long to be shown: export the recording");
+            return Err(Problem::new(StatusCode::CONFLICT, "too-long", detail));
+        }
+        // Never grown: what is left behind by that would not be zeroed.
+        let mut whole = Zeroizing::new(Vec::with_capacity(size as usize));
+        while (whole.len() as u64) < size {
+            let part = self.part(&(whole.len() as u64..size)).await?;
+            if part.is_empty() {
+                return Err(Problem::fault("reading a recording", &format!("{} ends too early", self.id)));
+            }
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole)
     }
 
     /// What of a range is in the chunk in which it begins, from the first place where that is whole.
@@ -302,3 +347,7 @@ const NONCE: u64 = NONCE_BYTES as u64;
 /// How long what was begun may be heard: a call and some pauses.
 const LASTS: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
 const PLAYS_MAX: usize = 10_000;
+/// Stretches of which the loudest sample is told.
+const PEAKS: usize = 1_200;
+/// Hours of Opus.
+const DRAWN_BYTES_MAX: u64 = 128 << 20;

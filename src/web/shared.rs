@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub(super) hashing: Semaphore,
     /// Those, and who waits for it.
     pub(super) hashing_or_waiting: Semaphore,
+    /// Pictures of recordings that are made at once.
+    pub(super) drawing: Semaphore,
     pub(super) decoy: Password,
     pub(super) cost: Cost,
     /// Names that requests may have in `Host`, besides those of loopback.
@@ -103,6 +105,7 @@ impl Shared {
             told: Mutex::new(Rate::new(1, 60)),
             hashing: Semaphore::new(HASHING_MAX),
             hashing_or_waiting: Semaphore::new(HASHING_OR_WAITING_MAX),
+            drawing: Semaphore::new(1),
             decoy: Password::decoy(cost, &mut OsRandom::new()?),
             cost,
             names,

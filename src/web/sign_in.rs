@@ -24,6 +24,7 @@ use crate::shell::clock;
 use crate::shell::vault::users::Voice;
 use crate::web::call::{Call, ok};
 use crate::web::problem::Problem;
+use crate::web::qr;
 use crate::web::recall::{CODE, INVITATION, NAME_OR_PASSWORD};
 use crate::web::shared::{Pending, Shared, Step, beside, lock, random};
 
@@ -97,7 +98,10 @@ pub(super) async fn enrol(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let step = Step::Enrol { shown: Kept::of(&invite), password, totp };
     let until = now.after(ENROLLING);
     let shown = shared.keep_pending(Pending { user: user.clone(), from: network, until, step }, now)?;
-    Ok(ok(&json!({ "pending": *shown, "user": user, "secret": *secret, "uri": *uri, "until": until })))
+    let qr = qr::modules(&uri);
+    Ok(ok(
+        &json!({ "pending": *shown, "user": user, "secret": *secret, "uri": *uri, "qr": qr, "until": until }),
+    ))
 }
 
 /// Proves that the second factor is there: the invitation is used up, and its user signed in.
@@ -157,6 +161,13 @@ pub(super) async fn me(shared: Arc<Shared>, call: Call) -> Result<Response, Prob
     let who = call.who()?;
     let users = beside(&shared, |shared| Ok(shared.users.users(shared.vault())?)).await?;
     let codes = users.get(&who.name).map(|user| user.recovery_codes());
+    let tokens: Vec<_> = users
+        .tokens(&who.name)
+        .map(|(number, token)| {
+            let (label, only) = (&token.label, &token.only);
+            json!({ "number": number, "label": label, "only": only, "since": token.since, "until": token.until })
+        })
+        .collect();
     let session = who.session.as_ref().map(|(_, session)| {
         json!({
             "begun": session.begun,
@@ -170,7 +181,9 @@ pub(super) async fn me(shared: Arc<Shared>, call: Call) -> Result<Response, Prob
         "roles": who.actor.roles,
         "only": who.actor.only,
         "recovery_codes": codes,
+        "tokens": tokens,
         "session": session,
+        "vault": shared.vault().config.vault.name,
         "reason_codes": shared.vault().config.vault.reason_codes,
     })))
 }

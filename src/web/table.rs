@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::archive::access::Action;
 use crate::web::call::Call;
+use crate::web::manifest;
 use crate::web::openapi;
 use crate::web::people;
 use crate::web::play;
@@ -16,6 +17,7 @@ use crate::web::problem::Problem;
 use crate::web::recordings;
 use crate::web::shared::Shared;
 use crate::web::sign_in;
+use crate::web::ui;
 
 /// A route.
 pub(super) struct Route {
@@ -37,6 +39,8 @@ pub(super) type Run = fn(Arc<Shared>, Call) -> BoxFuture<'static, Result<Respons
 /// Who may ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Rule {
+    /// A file of the page: the same for whoever reaches us, and nothing of this vault.
+    Public,
     /// Whoever reaches us: what it does proves who one is, or says nothing of recordings.
     Anybody,
     /// Whoever has signed in, or a token for it; what it says is theirs.
@@ -103,6 +107,24 @@ macro_rules! run {
 pub(super) static ROUTES: &[Route] = &[
     Route {
         method: Method::GET,
+        path: "/",
+        rule: Rule::Public,
+        id: "page",
+        about: "The page for people.",
+        fields: &[],
+        run: run!(ui::page),
+    },
+    Route {
+        method: Method::GET,
+        path: "/ui/{file}",
+        rule: Rule::Public,
+        id: "pageFile",
+        about: "A file of the page.",
+        fields: &[],
+        run: run!(ui::file),
+    },
+    Route {
+        method: Method::GET,
         path: "/api/v1/openapi.json",
         rule: Rule::Anybody,
         id: "openapi",
@@ -133,7 +155,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/api/v1/enrol",
         rule: Rule::Anybody,
         id: "enrol",
-        about: "Uses an invitation, first step: sets a password. `secret` and `uri` are for an authenticator app.",
+        about: "Uses an invitation, first step: sets a password. `secret` and `uri` are for an authenticator app, `qr` is `uri` as a QR code.",
         fields: &[needed("invite", Kind::Text, "invitation"), PASSWORD],
         run: run!(sign_in::enrol),
     },
@@ -201,6 +223,15 @@ pub(super) static ROUTES: &[Route] = &[
         run: run!(recordings::one),
     },
     Route {
+        method: Method::GET,
+        path: "/api/v1/recordings/{id}/manifest",
+        rule: Rule::Action(Action::Show, Target::Recording),
+        id: "manifest",
+        about: "What a recording says of itself: streams and their quality, gaps, what was masked, the SIP messages.",
+        fields: &[],
+        run: run!(manifest::serve),
+    },
+    Route {
         method: Method::POST,
         path: "/api/v1/recordings/{id}/plays",
         rule: Rule::Action(Action::Open, Target::Recording),
@@ -217,6 +248,15 @@ pub(super) static ROUTES: &[Route] = &[
         about: "The sound, or the part that Range asks for, to whom it was granted. The log has each part before its first byte.",
         fields: &[],
         run: run!(play::bytes),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/plays/{trace}/{file}/peaks",
+        rule: Rule::SignedIn,
+        id: "peaks",
+        about: "How loud each side of the sound is over its length, from 0 to 255: for a picture of it.",
+        fields: &[],
+        run: run!(play::peaks),
     },
     Route {
         method: Method::GET,

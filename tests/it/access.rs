@@ -1,6 +1,8 @@
 //! The vault over HTTPS, as people and programs reach it: the program itself, and a client of somebody else's.
 
+mod browser;
 mod kept;
+mod page;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -277,6 +279,7 @@ fn hears(site: &Site, rita: &mut Person, ada: &Person, record: &Record, plain: &
     let url = play["files"][0]["url"].as_str().unwrap().to_owned();
     sound(site, rita, &url, &trace, plain);
     assert_eq!(site.get(&url, ada).problem(), "not-found", "another's");
+    around(site, rita, ada, record, &url);
     assert_eq!(site.get(&url, &nobody).status, 401);
     // A recovery code in place of the app: once.
     let step = json!({ "code": rita.recovery[0] });
@@ -409,4 +412,27 @@ fn without_configuration_there_is_nothing_to_reach() {
         assert_eq!(sejf(&args).status.code(), Some(2), "{args:?}");
     }
     assert!(!home.join("users").exists());
+}
+
+/// What a page shows besides: how loud it is, and what the recording says of itself.
+fn around(site: &Site, rita: &Person, ada: &Person, record: &Record, url: &str) {
+    let peaks = format!("{url}/peaks");
+    let drawn = site.get(&peaks, rita);
+    assert_eq!(drawn.status, 200, "{}", drawn.json());
+    let drawn = drawn.json();
+    let loud = |side: &Value| side.as_array().unwrap().iter().filter(|loud| loud.as_u64() > Some(20)).count();
+    let sides: Vec<_> = drawn["sides"].as_array().unwrap().iter().map(loud).collect();
+    assert!(sides.len() == 2 && sides.iter().all(|loud| *loud > 10), "{drawn}");
+    assert_eq!(site.get(&peaks, ada).problem(), "not-found", "another's");
+    assert_eq!(site.get(&peaks, &Person::default()).status, 401);
+    let is_drawing = |entry: &Entry| match &entry.outcome {
+        Outcome::Done(told) => told["peaks"].is_u64() && told["trace"].is_string(),
+        _ => false,
+    };
+    assert!(entries(site).iter().any(is_drawing), "that it was drawn is in the log");
+    let path = format!("/api/v1/recordings/{}/manifest", record.id);
+    let manifest = site.get(&path, rita).json()["manifest"].clone();
+    assert_eq!(manifest["id"], record.id.to_string());
+    assert_eq!(manifest["streams"].as_array().unwrap().len(), 2);
+    assert_eq!(site.get(&path, ada).problem(), "role");
 }

@@ -38,6 +38,8 @@ const fn role(route: &'static str, roles: &'static [&'static str]) -> Said {
 }
 
 const SAID: &[Said] = &[
+    open("page"),
+    open("pageFile"),
     open("openapi"),
     open("login"),
     open("loginFactor"),
@@ -47,9 +49,11 @@ const SAID: &[Said] = &[
     own("stepUp", false),
     own("logout", false),
     own("sound", false),
+    own("peaks", false),
     Said { reason: true, second_factor: true, ..role("breakGlass", HEARS) },
     Said { token: true, ..role("search", SEES) },
     Said { reach: true, token: true, ..role("recording", SEES) },
+    Said { reach: true, token: true, ..role("manifest", SEES) },
     Said { reach: true, reason: true, second_factor: true, ..role("play", HEARS) },
     Said { token: true, ..role("log", &["auditor"]) },
     Said { token: true, ..role("users", &["admin", "auditor"]) },
@@ -110,7 +114,10 @@ fn expected(
 fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool) -> (String, Value) {
     let recording = if is_own { world.own } else { world.other };
     let mut path = route(id).path.replace("{id}", &recording.to_string()).replace("{user}", "nobody");
-    path = path.replace("{number}", "999").replace("{trace}", "00").replace("{file}", "0");
+    path = path
+        .replace("{number}", "999")
+        .replace("{trace}", "00")
+        .replace("{file}", if id == "pageFile" { "app.css" } else { "0" });
     let mut body = match id {
         "login" => json!({ "user": "x", "password": "y" }),
         "loginFactor" | "enrolConfirm" => json!({ "pending": "x", "code": "000000" }),
@@ -137,8 +144,21 @@ fn the_requirements_name_each_route_and_no_other() {
     // What changes or shows anything of others is an action: it is decided, and logged.
     for route in ROUTES.iter().filter(|route| !matches!(route.rule, Rule::Action(..))) {
         assert!(
-            ["openapi", "login", "loginFactor", "enrol", "enrolConfirm", "me", "stepUp", "logout", "sound"]
-                .contains(&route.id),
+            [
+                "page",
+                "pageFile",
+                "openapi",
+                "login",
+                "loginFactor",
+                "enrol",
+                "enrolConfirm",
+                "me",
+                "stepUp",
+                "logout",
+                "sound",
+                "peaks",
+            ]
+            .contains(&route.id),
             "{}",
             route.id
         );
@@ -193,9 +213,9 @@ fn every_route_for_every_role_is_as_the_requirements_say() {
                 }
             }
             let reaches_something =
-                !["login", "loginFactor", "enrol", "enrolConfirm", "stepUp", "sound", "agree"]
+                !["login", "loginFactor", "enrol", "enrolConfirm", "stepUp", "sound", "peaks", "agree"]
                     .contains(&said.route)
-                    && !["askForUser", "disableUser", "revokeToken"].contains(&said.route);
+                    && !["askForUser", "disableUser", "revokeToken", "manifest"].contains(&said.route);
             assert!(!reaches_something || succeeded > 0, "nobody gets through to {}", said.route);
         }
         assert_eq!(done, number);
