@@ -75,7 +75,7 @@ fn replay(steps: &[Step]) -> Details {
 
 #[test]
 fn in_random_histories_nothing_earlier_changes_or_disappears() {
-    for seed in 0..40 {
+    for seed in 0..12 {
         let mut random = Seeded::new(&[seed; 32], "history", 0);
         let mut history = History::begin(id(1), b"receipt", details());
         let mut documents: Vec<Vec<u8>> = Vec::new();
@@ -124,7 +124,7 @@ fn refused_otherwise(documents: &[Vec<u8>], random: &mut Seeded) {
     version.author = "local:jan".into();
     edited[at] = version.to_bytes();
     assert!(matches!(read(&edited), Err(HistoryError::Forked { number }) if number as usize == at + 2));
-    for byte in (0..documents[at].len()).step_by(7) {
+    for byte in (0..documents[at].len()).step_by(11) {
         let mut damaged = documents.to_vec();
         damaged[at][byte] ^= 1;
         assert!(read(&damaged).is_err(), "byte {byte}");
