@@ -419,6 +419,9 @@ fn a_redacted_copy_is_silent_where_it_was_asked_and_the_original_stays() {
     assert_ne!(original[..52], silenced[..52]);
     assert_eq!(below(&desk.path("store")), below(&desk.path("second")), "the other place has it at once");
     desk.assert_rebuilt();
+    // Restored for practice, it is decoded to its end as any sound is.
+    let practice = desk.path("practice");
+    assert_success(&desk.unlocked(&["restore-test"], &["--to", text(&practice)]));
     // No plain sound is left anywhere.
     for dir in ["home", "store", "second"] {
         let plain = below(&desk.path(dir)).into_iter().find(|(_, bytes)| holds(bytes, "OpusHead"));
