@@ -179,10 +179,10 @@ fn hears(rita: &Visitor<'_>) {
                  return count; }); })()";
     let bars = browser.eval(drawn);
     assert!(bars.as_array().unwrap().iter().all(|count| count.as_u64().unwrap() > 1_000), "{bars}");
-    let why = entries(rita.site)
+    let mut why = entries(rita.site)
         .into_iter()
         .filter_map(|entry| entry.reason.filter(|_| entry.action.name() == "open"));
-    assert!(why.into_iter().any(|why| (why.code.as_str(), why.text.as_str()) == ("complaint", "T-17")));
+    assert!(why.any(|why| (why.code.as_str(), why.text.as_str()) == ("complaint", "T-17")));
 }
 
 /// What people have tried to put into names.
