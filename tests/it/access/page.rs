@@ -346,7 +346,6 @@ fn whatever_a_name_has_in_it_stays_text() {
     browser.eval("document.querySelector('button.more').click()");
     let count = payloads.len();
     browser.until(&format!("document.querySelectorAll('tbody tr').length === {count}"));
-    browser.picture("hostile");
     let texts = browser
         .eval("[...document.querySelectorAll('tbody td:nth-child(2)')].map((cell) => cell.textContent)");
     let texts: Vec<_> = texts.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
