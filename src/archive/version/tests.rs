@@ -248,7 +248,7 @@ fn a_slip_is_of_one_version_and_says_nothing_of_it() {
         let other = VersionSlip { bodies: vec![slip.bodies[0].clone(), body(name)], ..slip.clone() };
         assert!(VersionSlip::from_bytes(&other.to_bytes(), &id(1), 2).is_err());
     }
-    let none = VersionSlip { bodies: Vec::new(), ..slip.clone() };
+    let none = VersionSlip { bodies: Vec::new(), ..slip };
     assert!(VersionSlip::from_bytes(&none.to_bytes(), &id(1), 2).is_err());
     let spaced = [&bytes[..], b" "].concat();
     assert!(matches!(VersionSlip::from_bytes(&spaced, &id(1), 2), Err(VersionSlipError::Changed)));

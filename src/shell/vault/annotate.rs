@@ -374,7 +374,7 @@ impl<'a> Annotator<'a> {
         sealed.insert(0, self.seal(&record, document_name(&id, number), &document)?);
         let files = self.put(&record, number, sealed).await?;
         history.push(&document).map_err(|source| AnnotateError::History { id, source })?;
-        self.take_over(&mut record, files, &history).await?;
+        self.take_over(&mut record, &files, &history).await?;
         Ok(Written { number, sha256: Digest::of(&document), was_there: false })
     }
 
@@ -425,7 +425,7 @@ impl<'a> Annotator<'a> {
             let Some(document) = files.first() else { break };
             let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
             history.push(&plain).map_err(broken)?;
-            self.take_over(record, files, &history).await?;
+            self.take_over(record, &files, &history).await?;
         }
         Ok(history)
     }
@@ -544,19 +544,19 @@ impl<'a> Annotator<'a> {
     async fn take_over(
         &self,
         record: &mut Record,
-        files: Vec<ArchivedFile>,
+        files: &[ArchivedFile],
         history: &History,
     ) -> Result<(), AnnotateError> {
         let (id, number) = (record.id, history.number());
-        let with = with_files(record, &files);
-        let behind = self.spread(&with, &files, number).await?;
+        let with = with_files(record, files);
+        let behind = self.spread(&with, files, number).await?;
         let epoch = self.epoch(record)?;
         let destroyed = AnnotateError::Nothing { id, phase: Phase::Destroyed };
         let Some(envelope) = self.ring.envelope(&epoch, &id)? else { return Err(destroyed) };
         let terms = IndexKey::new(&self.ring.epoch(&epoch)?.index_key).terms(history.now());
         let details = history.now().seal(&envelope, &mut OsRandom::new()?);
         let indexed = Indexed { details, terms };
-        let new = NewVersion { id, number, files: &files, indexed: &indexed, behind: &behind };
+        let new = NewVersion { id, number, files, indexed: &indexed, behind: &behind };
         match self.catalog.add_version(&new).await? {
             Added::Yes => {}
             Added::Taken => return Err(AnnotateError::Meanwhile { id, number }),
