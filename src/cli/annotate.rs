@@ -11,7 +11,7 @@ use crate::archive::version::{Change, Field, TEXT_BYTES_MAX};
 use crate::base::time::Span;
 use crate::cli::text::json;
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs, wait};
-use crate::shell::vault::annotate::{AnnotateError, Annotator, Order, Wish};
+use crate::shell::vault::annotate::{Annotator, Order, Wish};
 
 /// Says something of a recording: a note, labels, who spoke, a correction. The recording itself is never changed: each is
 /// a new version of it, with who said it, when, and why. See `sejf history`.
@@ -183,7 +183,7 @@ fn say(args: &Common, wish: &Wish<'_>) -> anyhow::Result<ExitCode> {
             Order { id: args.id, wish: *wish, after: args.after, actor: &actor, belongs: None, reason };
         let written = annotator.say(&order).await;
         catalog.close().await;
-        Ok::<_, AnnotateError>(written?)
+        written
     })??;
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -10,7 +10,7 @@ use crate::base::time::Span;
 use crate::cli::scope::second;
 use crate::cli::text::{clean, clean_line, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs, wait};
-use crate::shell::vault::annotate::{AnnotateError, Annotator};
+use crate::shell::vault::annotate::Annotator;
 
 /// Shows all that was said of a recording: by whom, when, why, and what held before. The recording as it was recorded is
 /// version 0.
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let annotator = Annotator::open(&vault, &ring, &catalog)?;
         let shown = annotator.history(&args.id, &actor, None, reason).await;
         catalog.close().await;
-        Ok::<_, AnnotateError>(shown?)
+        shown
     })??;
     let mut out = std::io::stdout().lock();
     let first = history.steps().first().map_or(history.now(), |step| &step.before);
