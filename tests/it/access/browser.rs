@@ -68,19 +68,20 @@ impl Browser {
         let from = read(File::open(from).unwrap());
         let (session, count, told) = (RefCell::default(), RefCell::default(), RefCell::default());
         let browser = Self { dir, child, to: RefCell::new(to), from, session, count, told };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let session = browser.call("Target.attachToTarget", attach)["sessionId"].as_str().unwrap().to_owned();
+        let session =
+            browser.call("Target.attachToTarget", &attach)["sessionId"].as_str().unwrap().to_owned();
         *browser.session.borrow_mut() = session;
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.call(&format!("{domain}.enable"), json!({}));
+            browser.call(&format!("{domain}.enable"), &json!({}));
         }
         browser.size(1_280, 860);
         Some(browser)
     }
 
     /// Has the browser do something. What it answers.
-    pub(super) fn call(&self, method: &str, params: Value) -> Value {
+    pub(super) fn call(&self, method: &str, params: &Value) -> Value {
         let id = {
             let mut count = self.count.borrow_mut();
             *count += 1;
@@ -118,7 +119,7 @@ impl Browser {
         let asked = json!({
             "expression": script, "awaitPromise": true, "returnByValue": true, "userGesture": true,
         });
-        let done = self.call("Runtime.evaluate", asked);
+        let done = self.call("Runtime.evaluate", &asked);
         assert!(done["exceptionDetails"].is_null(), "{script}: {}", done["exceptionDetails"]);
         done["result"]["value"].clone()
     }
@@ -147,19 +148,19 @@ impl Browser {
 
     /// Loads a page anew.
     pub(super) fn open(&self, url: &str) {
-        self.call("Page.navigate", json!({ "url": "about:blank" }));
-        self.call("Page.navigate", json!({ "url": url }));
+        self.call("Page.navigate", &json!({ "url": "about:blank" }));
+        self.call("Page.navigate", &json!({ "url": url }));
     }
 
     pub(super) fn size(&self, width: u32, height: u32) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.call("Emulation.setDeviceMetricsOverride", size);
+        self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
     /// `light` or `dark`, as the system says.
     pub(super) fn theme(&self, theme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": theme }]);
-        self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
+        self.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
     /// Presses a key, by its name in the DOM.
@@ -186,14 +187,14 @@ impl Browser {
         if !text.is_empty() {
             event["text"] = json!(text);
         }
-        self.call("Input.dispatchKeyEvent", event);
+        self.call("Input.dispatchKeyEvent", &event);
         let up = json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code });
-        self.call("Input.dispatchKeyEvent", up);
+        self.call("Input.dispatchKeyEvent", &up);
     }
 
     /// Types where the focus is.
     pub(super) fn type_in(&self, text: &str) {
-        self.call("Input.insertText", json!({ "text": text }));
+        self.call("Input.insertText", &json!({ "text": text }));
     }
 
     /// Goes on with Tab until the focus is on what the selector names: as somebody without a mouse.
@@ -237,7 +238,7 @@ impl Browser {
         use base64::Engine as _;
         let Some(dir) = std::env::var_os("SEJF_TEST_PICTURES").map(PathBuf::from) else { return };
         fs::create_dir_all(&dir).unwrap();
-        let shot = self.call("Page.captureScreenshot", json!({ "captureBeyondViewport": true }));
+        let shot = self.call("Page.captureScreenshot", &json!({ "captureBeyondViewport": true }));
         let bytes = base64::engine::general_purpose::STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
         fs::write(dir.join(format!("{name}.png")), bytes).unwrap();
     }
