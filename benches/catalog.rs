@@ -180,7 +180,7 @@ async fn copy(connection: &mut AnyConnection, copies: u64) {
         "unhex(substr(hex(id), 1, {0}) || printf('%02x', k) || substr(hex(id), {0} + 3))",
         COPY_BYTE * 2
     );
-    let times = "start_ns + k, end_ns + k, length_class, epoch, phase, taken_in_ns";
+    let times = "start_ns + k, end_ns + k, length_class, epoch, phase, taken_in_ns, copies, copies_changes";
     let recordings = format!("{id}, recorder, receipt_index + k * 100000000, state, {times}");
     for (table, columns, order) in [
         ("receipts", format!("{id}, entry"), "id"),
@@ -236,7 +236,7 @@ async fn fill(url: &str, kind: Kind, count: u64, copies: u64) {
             .iter()
             .map(|epoch| NamedKeys.index_keys(epoch).unwrap().remove(0))
             .collect();
-        let mut tables = [("recordings", 10), ("receipts", 2), ("files", 7), ("details", 3), ("terms", 4)]
+        let mut tables = [("recordings", 12), ("receipts", 2), ("files", 7), ("details", 3), ("terms", 4)]
             .map(|(table, columns)| Rows::new(table, columns));
         execute(&mut connection, "BEGIN").await;
         for (at, epoch) in epochs.iter().enumerate().skip(from as usize) {
@@ -313,6 +313,8 @@ fn add(
         Value::Number(epoch_number),
         Value::Text("archived".into()),
         Value::Number(receipt.end.as_unix_nanos() as i64),
+        Value::Text("met".into()),
+        Value::Number(0),
     ]);
     tables[1].values.extend([bytes(), Value::Text(String::from_utf8(receipt.to_entry()).unwrap())]);
     for (place, file) in receipt.files.iter().enumerate() {
