@@ -161,6 +161,11 @@ pub struct ArchivedFile {
 }
 
 impl ArchivedFile {
+    /// It has this header now.
+    pub fn set_header(&mut self, header: &[u8]) {
+        (self.header_sha256, self.header_bytes) = (Digest::of(header), header.len() as u64);
+    }
+
     /// Object of the header: replaceable, destroyable.
     pub fn header_object(&self, id: &RecordingId, start: Stamp) -> String {
         object(id, start, &self.name, "hdr")

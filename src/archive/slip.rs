@@ -57,6 +57,13 @@ impl Body {
     }
 }
 
+/// Without its header, which the slip does not know.
+impl From<Body> for ArchivedFile {
+    fn from(Body { name, sha256, bytes }: Body) -> Self {
+        Self { name, header_sha256: Digest::of(b""), header_bytes: 0, body_sha256: sha256, body_bytes: bytes }
+    }
+}
+
 /// Why an object is no slip.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -7,15 +7,15 @@ use crate::archive::clock::ClockTrust;
 use crate::archive::request::{Request, What};
 use crate::archive::retention::Kept;
 use crate::base::time::Stamp;
+use crate::cli::archive::{NumberArgs, SpeakArgs};
 use crate::cli::scope::{ScopeArgs, block_on, covered, second, time, words};
 use crate::cli::text::{clean, columns, grouped, json};
-use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
+use crate::cli::vault::{CustodianArgs, HomeArg};
 use crate::shell::clock;
 use crate::shell::signals::Stop;
 use crate::shell::vault::destroy::{CERTIFICATES, Destroyer, Done, preview};
-use crate::shell::vault::home::Vault;
 use crate::shell::vault::matters::{
-    Matters, MattersError, Speaker, catch_up, clock_trust, known_scope, look_at_clock,
+    Matters, MattersError, catch_up, clock_trust, known_scope, look_at_clock,
 };
 
 /// Destroys recordings: when their time is over, one custodian has asked, and another has agreed or the cooling-off
@@ -60,25 +60,6 @@ struct AskArgs {
     /// Also what comes to it later, until the request is withdrawn.
     #[arg(long)]
     standing: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct NumberArgs {
-    #[command(flatten)]
-    speak: SpeakArgs,
-    /// The request's number.
-    #[arg(long, value_name = "NUMBER")]
-    request: u64,
-}
-
-#[derive(Debug, clap::Args)]
-struct SpeakArgs {
-    #[command(flatten)]
-    home: HomeArg,
-    #[command(flatten)]
-    custodians: CustodianArgs,
-    #[command(flatten)]
-    reason: ReasonArgs,
 }
 
 /// Lists requests.
@@ -128,15 +109,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Plan(args) => plan(args),
         Command::Run(args) => carry_out(args),
         Command::Withdraw(args) => withdraw(args),
-    }
-}
-
-impl SpeakArgs {
-    fn speaker(&self) -> anyhow::Result<(Vault, Speaker)> {
-        let vault = self.home.open()?;
-        let custodians = vault.keys.prove(&self.custodians.load()?)?.custodians();
-        let speaker = Speaker::here(&vault, custodians, self.reason.load(&vault)?);
-        Ok((vault, speaker))
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::Context;
 use crate::archive::export_request::{Approved, Asked};
 use crate::archive::record::RecordingId;
 use crate::archive::report::Language;
+use crate::cli::archive::{NumberArgs, SpeakArgs};
 use crate::cli::open;
 use crate::cli::scope::second;
 use crate::cli::text::{clean, columns, json};
@@ -17,7 +18,6 @@ use crate::shell::keys;
 use crate::shell::vault::export::{Exporter, Handing, Order, To};
 use crate::shell::vault::export_requests;
 use crate::shell::vault::home::Vault;
-use crate::shell::vault::matters::Speaker;
 
 /// Gives recordings of the archive away: a folder or one file with the sound, who called whom, the recorder's receipt
 /// and what ties the sound to it, and a page for people, all of it signed. `sejf verify --bundle` checks it anywhere.
@@ -106,25 +106,6 @@ struct AskArgs {
     recipients: RecipientArgs,
 }
 
-#[derive(Debug, clap::Args)]
-struct NumberArgs {
-    #[command(flatten)]
-    speak: SpeakArgs,
-    /// The request's number.
-    #[arg(long, value_name = "NUMBER")]
-    request: u64,
-}
-
-#[derive(Debug, clap::Args)]
-struct SpeakArgs {
-    #[command(flatten)]
-    home: HomeArg,
-    #[command(flatten)]
-    custodians: CustodianArgs,
-    #[command(flatten)]
-    reason: ReasonArgs,
-}
-
 /// Lists requests.
 #[derive(Debug, clap::Args)]
 struct ListArgs {
@@ -148,15 +129,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(Command::List(args)) => list(args),
         Some(Command::Withdraw(args)) => withdraw(args),
         None => make(&args.make),
-    }
-}
-
-impl SpeakArgs {
-    fn speaker(&self) -> anyhow::Result<(Vault, Speaker)> {
-        let vault = self.home.open()?;
-        let custodians = vault.keys.prove(&self.custodians.load()?)?.custodians();
-        let speaker = Speaker::here(&vault, custodians, self.reason.load(&vault)?);
-        Ok((vault, speaker))
     }
 }
 

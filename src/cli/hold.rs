@@ -4,9 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::archive::hold::HoldName;
+use crate::cli::archive::SpeakArgs;
 use crate::cli::scope::{ScopeArgs, block_on, covered, second, words};
 use crate::cli::text::{clean, columns, json};
-use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
+use crate::cli::vault::{HomeArg, ReasonArgs};
 use crate::shell::vault::matters::{Matters, Speaker, known_scope};
 
 /// Legal holds: what one covers is not destroyed, whatever else is said.
@@ -44,14 +45,10 @@ struct AddArgs {
 #[derive(Debug, clap::Args)]
 struct ReleaseArgs {
     #[command(flatten)]
-    home: HomeArg,
+    speak: SpeakArgs,
     /// Its name.
     #[arg(value_name = "NAME")]
     name: HoldName,
-    #[command(flatten)]
-    custodians: CustodianArgs,
-    #[command(flatten)]
-    reason: ReasonArgs,
 }
 
 /// Lists holds, those that were let go included.
@@ -93,9 +90,7 @@ fn add(args: &AddArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn release(args: &ReleaseArgs) -> anyhow::Result<ExitCode> {
-    let vault = args.home.open()?;
-    let custodians = vault.keys.prove(&args.custodians.load()?)?.custodians();
-    let speaker = Speaker::here(&vault, custodians, args.reason.load(&vault)?);
+    let (vault, speaker) = args.speak.speaker()?;
     block_on(async {
         let catalog = vault.catalog().await?;
         Ok(speaker.release(&vault, &catalog, &args.name).await?)

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use ::opus as lib;
 
-use crate::codec::wav;
+use crate::codec::{opus_packet, wav};
 
 /// How loud the sides are.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ pub fn of_ogg(file: &[u8], bins: usize) -> Option<Loudness> {
     let mut sides = [Vec::new(), Vec::new()];
     let mut pcm = [0; PACKET_SAMPLES_MAX];
     while let Ok(Some(packet)) = reader.read_packet() {
-        let both = split(&packet.data);
+        let both = opus_packet::two_streams(&packet.data);
         for (number, side) in sides.iter_mut().enumerate() {
             let payload =
                 both.as_ref().map_or(&[][..], |(first, second)| if number == 0 { first } else { *second });
@@ -48,16 +48,8 @@ pub fn of_ogg(file: &[u8], bins: usize) -> Option<Loudness> {
 
 /// Of a streaming WAV file of 16-bit samples; nothing where it is no such file.
 pub fn of_wav(file: &[u8], bins: usize) -> Option<Loudness> {
-    let samples = file.get(wav::HEADER_BYTES..)?;
-    let channels = usize::from(u16::from_le_bytes([file[22], file[23]]));
-    let rate_hz = u32::from_le_bytes([file[24], file[25], file[26], file[27]]);
-    if !file.starts_with(b"RIFF")
-        || !file[8..].starts_with(b"WAVEfmt ")
-        || !(1..=8).contains(&channels)
-        || rate_hz == 0
-    {
-        return None;
-    }
+    let (rate_hz, channels) = wav::facts(file)?;
+    let (samples, channels) = (&file[wav::HEADER_BYTES..], usize::from(channels));
     let frames = samples.chunks_exact(2 * channels);
     let seconds = frames.len() as f64 / f64::from(rate_hz);
     let each = (rate_hz as usize / 50).max(1);
@@ -70,53 +62,6 @@ pub fn of_wav(file: &[u8], bins: usize) -> Option<Loudness> {
         }
     }
     Some(Loudness { seconds, sides: sides.iter().map(|side| fold(side, bins)).collect() })
-}
-
-/// The two packets of a 20 ms: the first with its length inside (RFC 6716 appendix B), as [`Frames::self_delimited`]
-/// writes it.
-///
-/// [`Frames::self_delimited`]: crate::codec::opus_packet::Frames::self_delimited
-fn split(packet: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let (&toc, rest) = packet.split_first()?;
-    let mut first = vec![toc];
-    let (lengths, mut rest) = match toc & 3 {
-        0 => {
-            let (length, used) = length(rest)?;
-            (length, &rest[used..])
-        }
-        3 => {
-            let (&control, mut rest) = rest.split_first()?;
-            let count = usize::from(control & 0x3f);
-            // Of other lengths each, and not padded.
-            if control & 0xc0 != 0x80 || count == 0 {
-                return None;
-            }
-            first.push(control);
-            let mut sum = 0;
-            for number in 0..count {
-                let (length, used) = length(rest)?;
-                if number + 1 < count {
-                    first.extend_from_slice(&rest[..used]);
-                }
-                sum += length;
-                rest = &rest[used..];
-            }
-            (sum, rest)
-        }
-        _ => return None,
-    };
-    let (frames, second) = rest.split_at_checked(lengths)?;
-    first.extend_from_slice(frames);
-    rest = second;
-    Some((first, rest))
-}
-
-/// A frame length (RFC 6716 section 3.2.1), and the bytes it takes.
-fn length(bytes: &[u8]) -> Option<(usize, usize)> {
-    match *bytes.first()? {
-        short @ 0..=251 => Some((usize::from(short), 1)),
-        long => Some((usize::from(*bytes.get(1)?) * 4 + usize::from(long), 2)),
-    }
 }
 
 fn loudest(pcm: &[i16]) -> u16 {
@@ -215,9 +160,5 @@ mod tests {
             let _ = of_wav(&whole[..at], 10);
         }
         assert!(of_ogg(b"", 10).is_none() && of_wav(b"", 10).is_none() && of_wav(&[0; 60], 10).is_none());
-        for packet in [&[][..], &[3][..], &[3, 0x85][..], &[0, 200, 1][..], &[1, 1, 1][..], &[3, 0xff, 1][..]]
-        {
-            assert!(split(packet).is_none(), "{packet:?}");
-        }
     }
 }

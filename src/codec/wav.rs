@@ -52,14 +52,10 @@ pub fn is_streaming_header(first: &[u8]) -> bool {
     first.len() >= HEADER_BYTES && first.starts_with(b"RIFF\xff\xff\xff\xffWAVEfmt ")
 }
 
-/// Puts the lengths of a file of `bytes` into `first`, the first bytes of a streaming file: for who reads parts of it, and
-/// would take it for a file of 4 GiB.
-pub fn set_lengths(first: &mut [u8], bytes: u64) {
-    let length = |header: u64| u32::try_from(bytes.saturating_sub(header)).unwrap_or(u32::MAX).to_le_bytes();
-    if is_streaming_header(first) {
-        first[4..8].copy_from_slice(&length(8));
-        first[40..44].copy_from_slice(&length(HEADER_BYTES as u64));
-    }
+/// Rate and channels of a streaming file, by its first bytes. `None` where they are no header that [`header`] made.
+pub fn facts(first: &[u8]) -> Option<(u32, u16)> {
+    let spec = read_header(&mut &first[..]).ok()?;
+    Some((spec.sample_rate, spec.channels))
 }
 
 /// Reads a streaming file to its end. Returns rate, channels, and samples a channel.
@@ -174,7 +170,7 @@ fn read_header(from: &mut impl Read) -> Result<hound::WavSpec, WavError> {
     })?;
     let channels = u16::from_le_bytes([bytes[22], bytes[23]]);
     let sample_rate = u32::from_le_bytes([bytes[24], bytes[25], bytes[26], bytes[27]]);
-    if channels == 0 || channels > CHANNELS_MAX || bytes != header(sample_rate, channels) {
+    if sample_rate == 0 || !(1..=CHANNELS_MAX).contains(&channels) || bytes != header(sample_rate, channels) {
         return Err(WavError::Header);
     }
     Ok(hound::WavSpec { channels, sample_rate, bits_per_sample: 16, sample_format: hound::SampleFormat::Int })
@@ -250,17 +246,15 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_put_in_where_there_are_none() {
-        let mut first = header(8_000, 2).to_vec();
-        first.extend([1, 2, 3, 4]);
-        set_lengths(&mut first, 48);
-        assert_eq!(hound::WavReader::new(&first[..]).unwrap().duration(), 1);
-        let whole = first.clone();
-        set_lengths(&mut first, 99);
-        assert_eq!(first, whole, "that has its lengths");
-        let mut long = header(8_000, 2);
-        set_lengths(&mut long, u64::MAX);
-        assert!(is_streaming_header(&long));
-        set_lengths(&mut [], 1);
+    fn facts_are_of_headers_of_ours_alone() {
+        let head = header(8_000, 2);
+        assert_eq!(facts(&head), Some((8_000, 2)));
+        assert_eq!(facts(&[&head[..], &[1, 2, 3, 4]].concat()), Some((8_000, 2)));
+        for (at, other) in [(0, b'X'), (22, 0), (22, 9), (34, 8), (36, b'D')] {
+            let mut head = head;
+            head[at] = other;
+            assert_eq!(facts(&head), None, "{at}");
+        }
+        assert_eq!((facts(&header(0, 2)), facts(&head[..43])), (None, None));
     }
 }

@@ -95,11 +95,8 @@ fn silence_opus(sound: &[u8], spans: &[Span]) -> Result<Vec<u8>, RedactError> {
 }
 
 fn silence_wav(sound: &[u8], spans: &[Span]) -> Result<Vec<u8>, RedactError> {
-    let number = |at: usize| u64::from(u16::from_le_bytes([sound[at], sound[at + 1]]));
-    let (rate_hz, frame_bytes) = (number(24) | number(26) << 16, number(32));
-    if rate_hz == 0 || frame_bytes == 0 || number(34) != 16 {
-        return Err(RedactError::Format);
-    }
+    let (rate_hz, channels) = wav::facts(sound).ok_or(RedactError::Format)?;
+    let (rate_hz, frame_bytes) = (u64::from(rate_hz), u64::from(channels) * 2);
     let frames = (sound.len() - wav::HEADER_BYTES) as u64 / frame_bytes;
     check(spans, frames * 1_000 / rate_hz)?;
     let mut out = sound.to_vec();

@@ -3,12 +3,9 @@
 //! Reads only. Every connection carries one request, has `LIFETIME` for it, and takes one of
 //! `CONNECTIONS_MAX` places; who finds none waits in the kernel's queue.
 
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,11 +16,10 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::serve::Listener;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
 
+use crate::shell::connections::{Bounded, Bounds};
 use crate::shell::metrics;
 use crate::shell::status::Status;
 
@@ -63,7 +59,7 @@ struct Shared {
 pub(super) async fn serve(listener: TcpListener, hosts: Vec<String>, status: Arc<Status>) {
     let shared = Arc::new(Shared { status, hosts });
     let router = Router::new().fallback(answer).with_state(shared);
-    let listener = Bounded { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+    let listener = Few { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
     // Never returns: the listener has no error to give.
     let _ = axum::serve(listener, router).await;
 }
@@ -78,7 +74,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 fn respond(shared: &Shared, method: &Method, path: &str, headers: &HeaderMap) -> Response {
-    if !is_ours(headers, &shared.hosts) {
+    if our_host(headers, &shared.hosts).is_none() {
         let detail = "add the name in Host to the names that metrics are served under";
         return problem(StatusCode::MISDIRECTED_REQUEST, detail, &[]);
     }
@@ -130,17 +126,19 @@ fn body(status: StatusCode, kind: &'static str, text: String) -> Response {
     response
 }
 
-/// Whether a request names us in its one `Host`.
-fn is_ours(headers: &HeaderMap, hosts: &[String]) -> bool {
+/// The one `Host` of a request, where it names us: by loopback, or by one of `names`. A page of a stranger that has a
+/// browser ask us under the stranger's own name (DNS rebinding) does not.
+pub(crate) fn our_host<'a>(headers: &'a HeaderMap, names: &[String]) -> Option<&'a str> {
     let mut named = headers.get_all(HOST).iter();
     let (Some(host), None) = (named.next().and_then(|host| host.to_str().ok()), named.next()) else {
-        return false;
+        return None;
     };
     let name = without_port(host);
     let is_loopback = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    name.eq_ignore_ascii_case("localhost")
+    let is_ours = name.eq_ignore_ascii_case("localhost")
         || is_loopback.is_ok_and(|ip| ip == IpAddr::from([127, 0, 0, 1]) || ip == IpAddr::V6(LOOPBACK_V6))
-        || hosts.iter().any(|host| host.eq_ignore_ascii_case(name))
+        || names.iter().any(|ours| ours.eq_ignore_ascii_case(name));
+    (is_ours && !name.is_empty()).then_some(host)
 }
 
 /// `host[:port]` without its port (RFC 9110 section 7.2).
@@ -151,13 +149,15 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+type Connection = Bounded<TcpStream, OwnedSemaphorePermit>;
+
 /// A listener whose connections are few and short.
-struct Bounded {
+struct Few {
     listener: TcpListener,
     places: Arc<Semaphore>,
 }
 
-impl Listener for Bounded {
+impl Listener for Few {
     type Io = Connection;
     type Addr = SocketAddr;
 
@@ -167,7 +167,7 @@ impl Listener for Bounded {
                 return std::future::pending().await;
             };
             match self.listener.accept().await {
-                Ok((stream, from)) => return (Connection::new(stream, place), from),
+                Ok((stream, from)) => return (Bounded::new(stream, BOUNDS, place), from),
                 // No descriptor is left, or who called has gone.
                 Err(_) => tokio::time::sleep(ACCEPT_AGAIN_AFTER).await,
             }
@@ -179,66 +179,6 @@ impl Listener for Bounded {
     }
 }
 
-/// A connection that ends when its time is up or it has said too much.
-struct Connection {
-    stream: TcpStream,
-    until: Pin<Box<Sleep>>,
-    unread: usize,
-    _place: OwnedSemaphorePermit,
-}
-
-impl Connection {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
-        let until = Box::pin(tokio::time::sleep(LIFETIME));
-        Self { stream, until, unread: REQUEST_BYTES_MAX, _place: place }
-    }
-
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.until.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        if self.unread == 0 {
-            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
-        }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.unread = self.unread.saturating_sub(buffer.filled().len() - before);
-        read
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 /// Where metrics and health are served unless it is told otherwise.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_464);
 const LOOPBACK_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::LOCALHOST;
@@ -246,8 +186,8 @@ const LOOPBACK_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::LOCALHOST;
 const CONNECTIONS_MAX: usize = 16;
 /// From the first byte of a request to the last of its answer.
 const LIFETIME: Duration = Duration::from_secs(10);
-/// A request with all its headers.
-const REQUEST_BYTES_MAX: usize = 16 << 10;
+/// A connection carries one request, with all its headers.
+const BOUNDS: Bounds = Bounds { patience: LIFETIME, lifetime: LIFETIME, read_max: 16 << 10 };
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -295,11 +235,11 @@ mod tests {
             assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{host}");
         }
         let mut headers = HeaderMap::new();
-        assert!(!is_ours(&headers, &[]));
+        assert!(our_host(&headers, &[]).is_none());
         headers.append(HOST, HeaderValue::from_static("localhost"));
-        assert!(is_ours(&headers, &[]));
+        assert!(our_host(&headers, &[]).is_some());
         headers.append(HOST, HeaderValue::from_static("localhost"));
-        assert!(!is_ours(&headers, &[]), "two Hosts");
+        assert!(our_host(&headers, &[]).is_none(), "two Hosts");
     }
 
     #[test]

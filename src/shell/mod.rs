@@ -4,6 +4,7 @@ pub mod canary;
 pub mod capture;
 pub mod clock;
 pub mod config;
+pub(crate) mod connections;
 pub mod control;
 pub mod control_client;
 pub mod disk;

@@ -1,28 +1,24 @@
 //! Connections of browsers and programs: TLS 1.3, so many in all and of one address, and none that takes its time.
 
-use std::collections::BTreeMap;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::archive::throttle::Network;
 use crate::base::time::Stamp;
 use crate::shell::clock;
+use crate::shell::connections::{Bounded, Bounds, Counted, Open};
 use crate::shell::signals::Stop;
 use crate::shell::vault::intake::tls::TlsError;
 
@@ -94,12 +90,12 @@ async fn accept(
         let Some((_, acceptor)) = &made else { continue };
         // Who finds no place is let go of at once: the others are not to wait for it.
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let Some(counted) = open.one_more(address.ip().into()) else { continue };
+        let Some(counted) = open.one_more(address.ip().into(), OF_ONE_ADDRESS_MAX) else { continue };
         let (acceptor, ready) = (acceptor.clone(), ready.clone());
         tokio::spawn(async move {
             match timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    let connection = Connection::new(stream, place, counted);
+                    let connection = Bounded::new(stream, BOUNDS, (place, counted));
                     let _ = ready.send((connection, Peer(address))).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%address, "handshake: {error}"),
@@ -109,107 +105,17 @@ async fn accept(
     }
 }
 
-/// How many connections addresses have open.
-#[derive(Clone, Debug, Default)]
-struct Open(Arc<Mutex<BTreeMap<Network, usize>>>);
-
-/// One of them, until it is dropped.
-struct Counted(Open, Network);
-
-impl Open {
-    fn one_more(&self, from: Network) -> Option<Counted> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(from).or_default();
-        if *count >= OF_ONE_ADDRESS_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Counted(self.clone(), from))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.1);
-            }
-        }
-    }
-}
-
-/// A connection that ends where nothing was sent for a while, and some time after it began whatever is sent. What comes
-/// in keeps nothing open: a request that trickles in is one that does not come.
-pub(super) struct Connection {
-    stream: TlsStream<TcpStream>,
-    until: Pin<Box<Sleep>>,
-    ends: Instant,
-    _place: OwnedSemaphorePermit,
-    _counted: Counted,
-}
-
-impl Connection {
-    fn new(stream: TlsStream<TcpStream>, place: OwnedSemaphorePermit, counted: Counted) -> Self {
-        let until = Box::pin(tokio::time::sleep(PATIENCE));
-        Self { stream, until, ends: clock::monotonic() + LIFETIME, _place: place, _counted: counted }
-    }
-
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        match self.until.as_mut().poll(context) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
-    }
-
-    fn wrote(&mut self) {
-        let until = self.ends.min(clock::monotonic() + PATIENCE);
-        self.until.as_mut().reset(until.into());
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if matches!(written, Poll::Ready(Ok(1..))) {
-            self.wrote();
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+/// One of those in all, and one of its address.
+pub(super) type Connection = Bounded<TlsStream<TcpStream>, (OwnedSemaphorePermit, Counted<Network>)>;
 
 const CONNECTIONS_MAX: usize = 256;
 const OF_ONE_ADDRESS_MAX: usize = 64;
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// How long nothing may be sent: a request comes whole and is answered within it, and whoever hears takes some of it.
-const PATIENCE: Duration = Duration::from_secs(30);
-const LIFETIME: Duration = Duration::from_secs(2 * 3_600);
+/// A request comes whole and is answered within the patience, and whoever hears takes some of it.
+const BOUNDS: Bounds = Bounds {
+    patience: Duration::from_secs(30),
+    lifetime: Duration::from_secs(2 * 3_600),
+    read_max: usize::MAX,
+};
 const CERTIFICATE_LASTS: Duration = Duration::from_secs(86_400);
 const TICK: Duration = Duration::from_millis(100);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use axum::body::to_bytes;
 use axum::extract::Request;
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE as COOKIES, HOST, ORIGIN,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE as COOKIES, ORIGIN,
     REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -25,6 +25,7 @@ use crate::archive::reach::{Belongs, Reach};
 use crate::archive::record::RecordingId;
 use crate::archive::user::Standing;
 use crate::shell::clock;
+use crate::shell::http::our_host;
 use crate::web::call::{Call, Who};
 use crate::web::problem::Problem;
 use crate::web::shared::{Shared, beside, lock};
@@ -60,7 +61,11 @@ async fn answer(
     let now = clock::now();
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
-    let host = our_host(&headers, &shared.names)?;
+    let host = our_host(&headers, &shared.names).map(str::to_owned).ok_or_else(|| {
+        let detail =
+            "Host names another: whoever runs the vault adds the name to `names` of [web] in vault.toml";
+        Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", detail)
+    })?;
     lock(&shared.asked)
         .take(&from.into(), now)
         .map_err(|retry_s| Problem::too_many(retry_s, "too many requests from this address"))?;
@@ -274,28 +279,6 @@ fn check_fields(route: &Route, call: &Call) -> Result<(), Problem> {
 
 fn wrong(field: &Field) -> Problem {
     Problem::bad(format!("`{}` is not what it should be: {}", field.name, field.about))
-}
-
-/// The `Host` of a request, where it names us: a page of a stranger that has a browser ask us under the stranger's own
-/// name (DNS rebinding) is refused.
-fn our_host(headers: &HeaderMap, names: &[String]) -> Result<String, Problem> {
-    let mut named = headers.get_all(HOST).iter();
-    let host = match (named.next().and_then(|host| host.to_str().ok()), named.next()) {
-        (Some(host), None) => host,
-        _ => "",
-    };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if !name.ends_with(':') && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let loopback = ["localhost", "127.0.0.1", "[::1]"];
-    let is_ours =
-        names.iter().map(String::as_str).chain(loopback).any(|ours| ours.eq_ignore_ascii_case(name));
-    if is_ours && !name.is_empty() {
-        return Ok(host.to_owned());
-    }
-    let detail = "Host names another: whoever runs the vault adds the name to `names` of [web] in vault.toml";
-    Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", detail))
 }
 
 /// The session's id; nothing where there are two, of which one may be a stranger's.

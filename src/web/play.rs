@@ -253,7 +253,7 @@ impl Sound {
             match self.opener.chunk(chunk, &sealed) {
                 Ok(mut plain) => {
                     if self.is_wav && chunk == 0 {
-                        wav::set_lengths(&mut plain, self.opener.plain_bytes());
+                        set_lengths(&mut plain, self.opener.plain_bytes());
                     }
                     let begins = chunk * crate::base::limits::CHUNK_BYTES as u64;
                     let from = (range.start - begins) as usize;
@@ -320,6 +320,14 @@ fn wanted(call: &Call, size: u64) -> Result<Option<Range<u64>>, Problem> {
         return Err(Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range", detail));
     }
     Ok(Some(range))
+}
+
+/// A WAV whose lengths are open would be taken for a file of 4 GiB by who reads parts of it.
+fn set_lengths(first: &mut [u8], bytes: u64) {
+    let Some(header) = first.first_chunk_mut::<{ wav::HEADER_BYTES }>() else { return };
+    if let Some((exact, _)) = wav::exact_header(header, bytes.saturating_sub(wav::HEADER_BYTES as u64)) {
+        *header = exact;
+    }
 }
 
 /// Files with sound, each with its number among all of the recording.

@@ -439,17 +439,10 @@ impl<'a> Annotator<'a> {
             .map_err(|source| AnnotateError::Slip { object, source })?;
         let mut files = Vec::with_capacity(slip.bodies.len());
         for body in slip.bodies {
-            let mut file = ArchivedFile {
-                name: body.name,
-                header_sha256: Digest::of(b""),
-                header_bytes: 0,
-                body_sha256: body.sha256,
-                body_bytes: body.bytes,
-            };
+            let mut file = ArchivedFile::from(body);
             let object = file.header_object(&record.id, record.receipt.start);
             let header = first.get(&object, Some(0..HEADER_BYTES_MAX)).await?.unwrap_or_default();
-            file.header_sha256 = Digest::of(&header);
-            file.header_bytes = header.len() as u64;
+            file.set_header(&header);
             files.push(file);
         }
         Ok(Some(files))

@@ -25,7 +25,7 @@ use crate::archive::details::Details;
 use crate::archive::entry::{Outcome, Resource};
 use crate::archive::envelope::{Envelope, RewrapError};
 use crate::archive::epoch::Epoch;
-use crate::archive::record::{Digest, Record, RecordingId};
+use crate::archive::record::{Record, RecordingId};
 use crate::archive::search::{IndexKey, Indexed};
 use crate::seal::identity::Identities;
 use crate::shell::clock;
@@ -301,8 +301,7 @@ impl KeyRing {
             for place in there {
                 place.replace(&object, Bytes::copy_from_slice(&header)).await.map_err(at_place)?;
             }
-            file.header_sha256 = Digest::of(&header);
-            file.header_bytes = header.len() as u64;
+            file.set_header(&header);
         }
         Ok(renewed)
     }

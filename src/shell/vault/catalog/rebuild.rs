@@ -230,13 +230,7 @@ async fn new_record(
     };
     let mut manifest = None;
     for body in slip.bodies {
-        let mut file = ArchivedFile {
-            name: body.name,
-            header_sha256: Digest::of(b""),
-            header_bytes: 0,
-            body_sha256: body.sha256,
-            body_bytes: body.bytes,
-        };
+        let mut file = ArchivedFile::from(body);
         let header = header_of(sources, &record, &mut file, faults).await?;
         if file.name.ends_with(MANIFEST_SUFFIX) {
             manifest = Some((header.unwrap_or_default(), file.clone()));
@@ -275,8 +269,7 @@ async fn header_of(
     let (id, start) = (&record.id, record.receipt.start);
     let header = sources.place.get(&file.header_object(id, start), None).await?;
     if let Some(header) = &header {
-        file.header_sha256 = Digest::of(header);
-        file.header_bytes = header.len() as u64;
+        file.set_header(header);
     }
     if record.phase == Phase::Destroyed {
         // It may have been removed, and nobody needs it.

@@ -1,9 +1,7 @@
 //! Connections of recorders: so many of each one, and none whose other end is gone.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,47 +11,21 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::seal::note::VerifyKey;
-
-/// How many connections recorders have open.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Open(Arc<Mutex<BTreeMap<String, usize>>>);
-
-/// One of them, until it is dropped.
-#[derive(Debug)]
-pub(super) struct Counted(Open, String);
+use crate::shell::connections::{Counted, Open};
 
 /// A connection that is counted.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) stream: TlsStream<TcpStream>,
     #[expect(dead_code, reason = "held, not used")]
-    pub(super) counted: Counted,
+    pub(super) counted: Counted<String>,
 }
 
-impl Open {
-    /// Counts one more, where its recorder has not too many.
-    pub(super) fn one_more(&self, recorder: &VerifyKey) -> Result<Counted, String> {
-        let name = recorder.to_string();
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(name.clone()).or_default();
-        if *count >= CONNECTIONS_MAX {
-            return Err(format!("recorder {name} has {CONNECTIONS_MAX} connections open already"));
-        }
-        *count += 1;
-        Ok(Counted(self.clone(), name))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.1);
-            }
-        }
-    }
+/// Counts one more of a recorder, where it has not too many.
+pub(super) fn one_more(open: &Open<String>, recorder: &VerifyKey) -> Result<Counted<String>, String> {
+    let name = recorder.to_string();
+    let counted = open.one_more(name.clone(), CONNECTIONS_MAX);
+    counted.ok_or_else(|| format!("recorder {name} has {CONNECTIONS_MAX} connections open already"))
 }
 
 /// Has the operating system end a connection whose other end says nothing for two minutes, not even that it is there.
@@ -97,22 +69,3 @@ pub(super) const CONNECTIONS_MAX: usize = 32;
 const ASKED_AFTER: Duration = Duration::from_secs(60);
 const ASKED_EVERY: Duration = Duration::from_secs(15);
 const ASKED_MAX: u32 = 4;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::seal::note::Signer;
-
-    #[test]
-    fn a_recorder_has_so_many_connections_and_takes_none_from_another() {
-        let key = |name: &str| Signer::from_seed(name, &[3; 32]).unwrap().verify_key().clone();
-        let open = Open::default();
-        let mut all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| open.one_more(&key("one")).unwrap()).collect();
-        assert!(open.one_more(&key("one")).is_err());
-        assert!(open.one_more(&key("other")).is_ok());
-        all.pop();
-        assert!(open.one_more(&key("one")).is_ok());
-        drop(all);
-        assert!(open.0.lock().unwrap().is_empty());
-    }
-}

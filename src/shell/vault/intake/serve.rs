@@ -26,10 +26,11 @@ use crate::archive::entry::{Outcome, Resource};
 use crate::seal::identity::Identities;
 use crate::seal::note::VerifyKey;
 use crate::shell::clock;
+use crate::shell::connections::Open;
 use crate::shell::signals::Stop;
 use crate::shell::socket::{self, Fault};
 use crate::shell::vault::duties::{Bell, Worker};
-use crate::shell::vault::intake::connections::{Connection, Open, keep_alive};
+use crate::shell::vault::intake::connections::{Connection, keep_alive, one_more};
 use crate::shell::vault::intake::protocol::{self, Peer, Shared};
 use crate::shell::vault::intake::tls::{Authority, TlsError};
 use crate::shell::vault::intake::{Intake, IntakeError, Report, Whose};
@@ -428,7 +429,7 @@ async fn accept(
             }
             let shaken = shake_hands(stream, &acceptor, &authority, &intake).await;
             let opened = shaken.and_then(|(stream, recorder, certificate)| {
-                let counted = open.one_more(&recorder)?;
+                let counted = one_more(&open, &recorder)?;
                 Ok((Connection { stream, counted }, Peer { recorder, address, certificate }))
             });
             match opened {

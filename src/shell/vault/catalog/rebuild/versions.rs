@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::archive::details::Details;
 use crate::archive::envelope::Envelope;
-use crate::archive::record::{ArchivedFile, Digest, Phase, Record};
+use crate::archive::record::{ArchivedFile, Phase, Record};
 use crate::archive::version::{DOCUMENT_BYTES_MAX, History, VersionSlip, document_name};
 use crate::shell::vault::catalog::CatalogError;
 use crate::shell::vault::catalog::rebuild::{Fault, Sources, header_of, open_file};
@@ -43,13 +43,7 @@ pub(super) async fn read(
             }
         };
         for body in slip.bodies {
-            let mut file = ArchivedFile {
-                name: body.name,
-                header_sha256: Digest::of(b""),
-                header_bytes: 0,
-                body_sha256: body.sha256,
-                body_bytes: body.bytes,
-            };
+            let mut file = ArchivedFile::from(body);
             let header = header_of(sources, record, &mut file, faults).await?.unwrap_or_default();
             if open && file.name == document_name(&record.id, expected) {
                 match open_file(sources, record, header, &file, envelopes, DOCUMENT_BYTES_MAX).await? {
