@@ -9,7 +9,7 @@ use crate::cli::vault::HomeArg;
 use crate::cli::{copies, text};
 use crate::shell::clock;
 use crate::shell::vault::place::Pace;
-use crate::shell::vault::scrub::scrub;
+use crate::shell::vault::scrub::{Cursors, scrub};
 
 /// Reads copies and compares them with their SHA-256, those first that were not read for the longest time; mends what
 /// is wrong from a good copy. Takes no key. Killed, it goes on where it was. Exit code 1 where something was wrong.
@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     with_places(&args.home, async |_, copier| {
         let before = clock::now().before(Duration::from_secs(u64::from(args.days) * 24 * 3_600));
         let pace = Pace { bytes_per_second: args.rate.map(|rate| rate.saturating_mul(1_000_000)) };
-        let scrubbed = scrub(copier, before, pace, &|| false).await?;
+        let scrubbed = scrub(copier, before, pace, &mut Cursors::new(), &|| false).await?;
         let mut out = std::io::stdout().lock();
         let (copies, wrong) = (scrubbed.copies, scrubbed.wrong_count);
         writeln!(out, "{copies} copies read, {}: {wrong} wrong", text::bytes(scrubbed.bytes))?;

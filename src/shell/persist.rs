@@ -80,7 +80,7 @@ impl Trouble {
     fn read<T>(
         &self,
         path: &Path,
-        is_unreadable: impl Fn(&io::Error) -> bool,
+        is_unreadable: fn(&io::Error) -> bool,
         mut act: impl FnMut() -> io::Result<T>,
     ) -> io::Result<T> {
         let mut tries = 1;
@@ -91,9 +91,12 @@ impl Trouble {
                     std::thread::sleep(AGAIN_AFTER);
                     tries += 1;
                 }
-                // What is given up is said by whoever wanted it; the disk itself may be well.
+                // What is given up is said by whoever wanted it; the disk itself may be well. What failed otherwise is not
+                // over.
                 done => {
-                    self.over();
+                    if done.as_ref().err().is_none_or(is_unreadable) {
+                        self.over();
+                    }
                     return done;
                 }
             }
@@ -321,6 +324,53 @@ mod tests {
         assert!(!took(SLOW - Duration::from_nanos(1)));
         assert!(took(SLOW) && !took(SLOW));
         assert_eq!((slow.more, load.tally().snapshot().get(Condition::DiskSlow)), (1, 2));
+    }
+
+    /// Has no room for what is written anew.
+    #[derive(Default)]
+    struct Full(RealDisk);
+
+    impl Disk for Full {
+        fn create(&mut self, path: &Path) -> io::Result<()> {
+            self.0.create(path)
+        }
+        fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            self.0.append(path, bytes)
+        }
+        fn close(&mut self, path: &Path) -> io::Result<()> {
+            self.0.close(path)
+        }
+        fn create_dir(&mut self, path: &Path) -> io::Result<()> {
+            self.0.create_dir(path)
+        }
+        fn sync(&mut self, dir: &Path) -> io::Result<()> {
+            self.0.sync(dir)
+        }
+        fn rename_new(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.rename_new(from, to)
+        }
+        fn replace(&mut self, _: &Path, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn remove(&mut self, path: &Path) -> io::Result<()> {
+            self.0.remove(path)
+        }
+        fn read(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+            self.0.read(path)
+        }
+    }
+
+    #[test]
+    fn a_disk_that_has_no_room_to_write_again_does_not_work_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, b"x").unwrap();
+        let trouble = Arc::new(Trouble::default());
+        trouble.note("writing", &path, &io::ErrorKind::StorageFull.into());
+        let mut disk = PersistentDisk::new(Box::new(Full::default()), trouble.clone());
+        let expected = Expected::Crc32c { bytes: 1, checksum: crc32c::crc32c(b"x") };
+        assert!(disk.rewrite_once(&path, &expected).is_err());
+        assert!(trouble.is_failing());
     }
 
     #[test]

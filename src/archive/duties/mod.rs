@@ -88,6 +88,8 @@ pub enum Came {
     Found,
     /// A slice of it was done, and there is more.
     More,
+    /// The same, and something is wrong that somebody has to see to: with this slice, or one before.
+    FoundSoFar,
     /// It takes something that is not there: keys, while the vault is locked.
     Waits,
     /// It could not be done.
@@ -165,7 +167,7 @@ pub struct Standing {
 impl Standing {
     /// Whether somebody has to see to it.
     pub fn is_wrong(&self) -> bool {
-        let is_bad = matches!(self.came, Some(Came::Found | Came::Failed | Came::CutOff));
+        let is_bad = matches!(self.came, Some(Came::Found | Came::FoundSoFar | Came::Failed | Came::CutOff));
         !self.off && (self.late || is_bad)
     }
 }
@@ -232,7 +234,7 @@ impl Schedule {
                 done.done = Some(now);
                 done.failures = 0;
             }
-            Came::More | Came::Waits | Came::Stopped => done.failures = 0,
+            Came::More | Came::FoundSoFar | Came::Waits | Came::Stopped => done.failures = 0,
             Came::Failed | Came::CutOff => done.failures = done.failures.saturating_add(1),
         }
     }
@@ -261,7 +263,7 @@ impl Schedule {
         }
         let at = match came {
             Came::Well | Came::Found => begun.after(every),
-            Came::More | Came::Stopped => ended,
+            Came::More | Came::FoundSoFar | Came::Stopped => ended,
             Came::Waits => ended.after(every.min(WAIT)),
             Came::Failed | Came::CutOff => ended.after(back_off(done.failures).min(every)),
         };

@@ -24,7 +24,7 @@ fn row(standing: &Standing) -> Vec<String> {
     };
     let came = match standing.came {
         None | Some(Came::Well) => "",
-        Some(Came::Found) => "found: ",
+        Some(Came::Found | Came::FoundSoFar) => "found: ",
         Some(Came::More) => "goes on: ",
         Some(Came::Waits) => "waits: ",
         Some(Came::Failed) => "failed: ",

@@ -103,6 +103,13 @@ pub struct PlaceConfig {
     pub kind: PlaceKind,
 }
 
+impl PlaceConfig {
+    /// Whether it is to keep what was written once.
+    pub fn is_to_be_worm(&self) -> bool {
+        matches!(self.kind, PlaceKind::S3 { object_lock: true, .. })
+    }
+}
+
 /// What a place is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]

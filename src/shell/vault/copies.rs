@@ -35,7 +35,7 @@ use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::copies::{PlaceCounts, Seen, Standing};
 use crate::shell::vault::catalog::media::MediumRow;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
-use crate::shell::vault::config::{Config, PlaceKind};
+use crate::shell::vault::config::Config;
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::log::{Denied, VaultLog};
 use crate::shell::vault::place::{self, Content, Found, Pace, Patience, Place, PlaceError};
@@ -218,11 +218,12 @@ impl<'a> Copier<'a> {
             let due = self.catalog.copies_due(after, batch).await?;
             let Some(last) = due.last().copied() else { return Ok((report, None)) };
             let ids: Vec<RecordingId> = due.into_iter().map(|(_, id)| id).collect();
-            report.add(self.settle(&ids, is_over).await?);
-            after = Some(last);
+            let (one, reached) = self.settle(&ids, is_over).await?;
+            report.add(one);
             if is_over() {
-                return Ok((report, after));
+                return Ok((report, reached.or(after)));
             }
+            after = Some(last);
         }
     }
 
@@ -259,12 +260,13 @@ impl<'a> Copier<'a> {
         Ok(plan(&holdings, &self.facts().await?, clock::now()))
     }
 
-    /// Looks at some recordings, and makes what is missing. The log has it, where something was done.
+    /// Looks at some recordings, and makes what is missing. The log has it, where something was done. Also the last one
+    /// that was looked at; none where it was stopped before the first.
     pub(super) async fn settle(
         &self,
         ids: &[RecordingId],
         is_over: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Report, CopyFault> {
+    ) -> Result<(Report, Option<(Stamp, RecordingId)>), CopyFault> {
         let actor = Actor::vault();
         let (action, resource) = (Action::Copy, Resource::of(ids));
         let request = Request { actor: &actor, action, resource, reason: None, now: clock::now() };
@@ -273,12 +275,16 @@ impl<'a> Copier<'a> {
         let changes = self.catalog.changes(ids).await?;
         let facts = self.facts().await?;
         let mut copies = self.copies_of(ids).await?;
-        let mut report = Report::default();
+        let (mut report, mut reached) = (Report::default(), None);
         let mut standing = Vec::new();
-        for record in self.catalog.get_all(ids).await? {
+        // In the order in which they are due, so that it can go on where it was stopped.
+        let mut records = self.catalog.get_all(ids).await?;
+        records.sort_by_key(|record| (record.receipt.start, record.id));
+        for record in records {
             if is_over() {
                 break;
             }
+            reached = Some((record.receipt.start, record.id));
             if record.phase != Phase::Archived {
                 continue;
             }
@@ -300,7 +306,7 @@ impl<'a> Copier<'a> {
             self.log.write(&[crate::archive::entry::Entry::of(&decision, outcome)])?;
         }
         self.catalog.set_standing(&standing).await?;
-        Ok(report)
+        Ok((report, reached))
     }
 
     /// How the recording stands afterwards; nothing where it is to be looked at again.
@@ -589,21 +595,6 @@ impl<'a> Copier<'a> {
         }
         Ok(all)
     }
-
-    /// Whether a self-test of a place that is to be WORM is older than a day.
-    pub async fn worm_tests_due(&self, now: Stamp) -> Result<Vec<String>, CatalogError> {
-        let is_asked = |name: &str| {
-            let config = self.config.places.iter().find(|config| config.name == name);
-            config.is_some_and(|config| matches!(config.kind, PlaceKind::S3 { object_lock: true, .. }))
-        };
-        let is_old = |place: &PlaceFacts| place.worm_tested.is_none_or(|at| now.since(at) > WORM_TEST_EVERY);
-        let facts = self.facts().await?;
-        Ok(facts
-            .into_iter()
-            .filter(|place| place.takes && is_asked(&place.name) && is_old(place))
-            .map(|place| place.name)
-            .collect())
-    }
 }
 
 /// A file for what is on its way, where it is large; locked, so that nobody takes it for that of a process which died.
@@ -696,4 +687,3 @@ const BATCH: u32 = 256;
 const FAILURES_MAX: usize = 20;
 const ROUNDS_MAX: usize = 3;
 const LOST_MAX: usize = 1_000;
-const WORM_TEST_EVERY: Duration = Duration::from_secs(24 * 3600);

@@ -38,6 +38,7 @@ use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::matters::{self, Matters, MattersError, catch_up};
 use crate::shell::vault::place::Place;
+use crate::shell::vault::reapply::{Back, Buried};
 
 /// Destroys what is due.
 pub struct Destroyer<'a> {
@@ -74,6 +75,8 @@ pub enum Step {
     Forgotten,
     /// The certificate is in files.
     Written,
+    /// One more was tried again that had been left.
+    Swept,
 }
 
 /// What a run did.
@@ -326,7 +329,7 @@ impl Destroyer<'_> {
         Ok(self.vault.log.ask(&Asking { actor, action, resource, reason: Some(reason), now })?)
     }
 
-    fn step(&self, step: Step) -> Result<(), MattersError> {
+    pub(super) fn step(&self, step: Step) -> Result<(), MattersError> {
         if (self.go_on)(step) { Ok(()) } else { Err(MattersError::Stopped) }
     }
 
@@ -453,26 +456,26 @@ impl Destroyer<'_> {
     /// To be called after whatever brings back an older state, before anybody opens a recording. How many there were.
     pub async fn reapply(&self) -> Result<u64, MattersError> {
         catch_up(self.vault, self.catalog).await?;
-        let mut again = self.catalog.bury().await?;
-        for (epoch, is_whole) in self.catalog.epochs_with_tombstones().await? {
+        let buried = self.catalog.bury().await?;
+        let back = Buried::of_catalog(self.catalog).await?.back(self.vault, self.ring)?;
+        Ok(buried + self.destroy_again(&back).await?)
+    }
+
+    /// Destroys what has come back. How many recordings and epochs there were.
+    pub(super) async fn destroy_again(&self, back: &[Back]) -> Result<u64, MattersError> {
+        let mut again = 0;
+        for Back { epoch, ids } in back {
             let reason = || Reason { code: "retention".into(), text: format!("{epoch}: destroyed before") };
-            if is_whole && !self.vault.keys.is_destroyed(&epoch)? {
-                let grant = self.ask(Resource::epoch(&epoch), reason())?;
-                self.ring.destroy_epoch(&grant, &epoch)?;
+            let Some(ids) = ids else {
+                let grant = self.ask(Resource::epoch(epoch), reason())?;
+                self.ring.destroy_epoch(&grant, epoch)?;
                 self.vault.log.outcome(&grant, Outcome::Failed(AGAIN.into()))?;
                 again += 1;
                 continue;
-            }
-            let there = match self.ring.recordings(&epoch) {
-                Ok(there) => there,
-                Err(KeyFault::Destroyed(_)) => continue,
-                Err(fault) => return Err(fault.into()),
             };
-            let buried = self.catalog.tombstones(&epoch).await?;
-            let back: Vec<_> = there.into_iter().filter(|id| buried.binary_search(id).is_ok()).collect();
-            for ids in back.chunks(BATCH) {
+            for ids in ids.chunks(BATCH) {
                 let grant = self.ask(Resource::of(ids), reason())?;
-                self.erase(&grant, &epoch, ids)?;
+                self.erase(&grant, epoch, ids)?;
                 let records = self.catalog.get_all(ids).await?;
                 self.remove_again(&records).await?;
                 self.vault.log.outcome(&grant, Outcome::Failed(AGAIN.into()))?;

@@ -7,6 +7,8 @@
 //! log/          the log
 //! keys/         first key place
 //! users         who may sign in, sealed: see `users`
+//! duties.json   which duties were done when
+//! restoring/    what is restored for practice
 //! drills.json   which custodian showed when that their share opens
 //! incoming/     what is being taken in
 //! copying/      what is on its way from one place to another; copying.turn and copying.lock: who may

@@ -52,7 +52,8 @@ async fn by_catalog(vault: &Vault, ring: &KeyRing, actor: &Actor) -> Result<u64,
     let done = async {
         catch_up(vault, &catalog).await?;
         let buried = catalog.bury().await?;
-        if Buried::of_catalog(&catalog).await?.back(vault, ring)?.is_empty() {
+        let back = Buried::of_catalog(&catalog).await?.back(vault, ring)?;
+        if back.is_empty() {
             return Ok(buried);
         }
         let places = vault.places_if_there()?;
@@ -67,7 +68,7 @@ async fn by_catalog(vault: &Vault, ring: &KeyRing, actor: &Actor) -> Result<u64,
             trust,
             go_on: &|_| true,
         };
-        Ok(buried + destroyer.reapply().await?)
+        Ok(buried + destroyer.destroy_again(&back).await?)
     };
     let done = done.await;
     catalog.close().await;
@@ -101,16 +102,16 @@ fn by_log(vault: &Vault, ring: &KeyRing, actor: &Actor, back: &[Back]) -> Result
 
 /// What was destroyed of each epoch; of one that was destroyed as a whole, nothing is listed.
 #[derive(Default)]
-struct Buried(BTreeMap<Epoch, Option<BTreeSet<RecordingId>>>);
+pub(super) struct Buried(BTreeMap<Epoch, Option<BTreeSet<RecordingId>>>);
 
 /// What has come back of an epoch: these recordings, or its key.
-struct Back {
-    epoch: Epoch,
-    ids: Option<Vec<RecordingId>>,
+pub(super) struct Back {
+    pub(super) epoch: Epoch,
+    pub(super) ids: Option<Vec<RecordingId>>,
 }
 
 impl Buried {
-    async fn of_catalog(catalog: &Catalog) -> Result<Self, MattersError> {
+    pub(super) async fn of_catalog(catalog: &Catalog) -> Result<Self, MattersError> {
         let mut buried = Self::default();
         for (epoch, is_whole) in catalog.epochs_with_tombstones().await? {
             let ids =
@@ -140,7 +141,7 @@ impl Buried {
         Ok(buried)
     }
 
-    fn back(&self, vault: &Vault, ring: &KeyRing) -> Result<Vec<Back>, MattersError> {
+    pub(super) fn back(&self, vault: &Vault, ring: &KeyRing) -> Result<Vec<Back>, MattersError> {
         let mut back = Vec::new();
         for (epoch, buried) in &self.0 {
             if vault.keys.is_destroyed(epoch)? {

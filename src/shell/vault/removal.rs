@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::certificate::{CopiesIn, cut};
 use crate::archive::record::{Record, RecordingId};
 use crate::shell::vault::catalog::media::MediumRow;
-use crate::shell::vault::destroy::Destroyer;
+use crate::shell::vault::destroy::{Destroyer, Step};
 use crate::shell::vault::intake::received::received;
 use crate::shell::vault::matters::MattersError;
 use crate::shell::vault::place::{Place, Removal};
@@ -140,6 +140,7 @@ impl Destroyer<'_> {
             if is_gone {
                 self.catalog.swept(&name, &id).await?;
             }
+            self.step(Step::Swept)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Every byte of every copy, read within a period, without keys; what is wrong is mended from a good copy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -52,19 +52,29 @@ pub struct Finding {
     pub what: String,
 }
 
+/// Where each place goes on: behind the last copy that was tried, by when it was read before.
+pub type Cursors = BTreeMap<String, (Stamp, RecordingId)>;
+
 /// Reads all copies that were not read since `before`, at most as fast as `pace` says, those first that were not
-/// read for the longest time. Stopped, it goes on where it was.
+/// read for the longest time. Stopped, it goes on where it was: behind what cannot be read, which is asked for again
+/// once all others were read.
 pub async fn scrub(
     copier: &Copier<'_>,
     before: Stamp,
     pace: Pace,
+    cursors: &mut Cursors,
     is_over: &(dyn Fn() -> bool + Sync),
 ) -> Result<Scrubbed, CopyFault> {
     // Later than now nothing was read yet, so it would never end.
     let before = before.min(clock::now());
     let mut scrubbed = Scrubbed::default();
     for place in &copier.places {
-        scrub_place(copier, &**place, before, pace, is_over, &mut scrubbed).await?;
+        let mut after = cursors.remove(place.name());
+        let is_through =
+            scrub_place(copier, &**place, (before, pace), &mut after, is_over, &mut scrubbed).await?;
+        if let (false, Some(after)) = (is_through, after) {
+            cursors.insert(place.name().into(), after);
+        }
     }
     for (name, error) in &copier.absent {
         scrubbed.unread(format!("`{name}`: {error}"));
@@ -77,44 +87,52 @@ pub async fn scrub(
     Ok(scrubbed)
 }
 
+/// Whether it has come to its end.
 async fn scrub_place(
     copier: &Copier<'_>,
     place: &dyn Place,
-    before: Stamp,
-    pace: Pace,
+    (before, pace): (Stamp, Pace),
+    after: &mut Option<(Stamp, RecordingId)>,
     is_over: &(dyn Fn() -> bool + Sync),
     scrubbed: &mut Scrubbed,
-) -> Result<(), CopyFault> {
-    let (mut after, mut away, mut cleared) = (None, Away::default(), BTreeSet::new());
+) -> Result<bool, CopyFault> {
+    let (mut away, mut cleared) = (Away::default(), BTreeSet::new());
     loop {
-        let due = copier.catalog.copies_to_read(place.name(), before, after, BATCH).await?;
-        // What stays unread is not asked for again by this run.
-        after = due.last().copied();
-        let ids: Vec<RecordingId> = due.into_iter().map(|(_, id)| id).collect();
+        let due = copier.catalog.copies_to_read(place.name(), before, *after, BATCH).await?;
+        let ids: Vec<RecordingId> = due.iter().map(|(_, id)| *id).collect();
+        let records = copier.catalog.get_all(&ids).await?;
+        let records: BTreeMap<RecordingId, Record> =
+            records.into_iter().map(|record| (record.id, record)).collect();
         let mut wrong = Vec::new();
-        for record in copier.catalog.get_all(&ids).await? {
+        for one in &due {
             if is_over() {
                 break;
             }
-            clear_up(place, &record, &mut cleared).await;
-            match read_copy(copier, &record, place, before, pace, scrubbed).await? {
+            // What stays unread is not asked for again before all others.
+            *after = Some(*one);
+            let Some(record) = records.get(&one.1) else { continue };
+            clear_up(place, record, &mut cleared).await;
+            match read_copy(copier, record, place, before, pace, scrubbed).await? {
                 Read::Good | Read::Changed => away.in_a_row = 0,
                 // Not a word on this copy: the next run asks for it again.
-                Read::Unread if away.is_so(place).await => return Ok(()),
+                Read::Unread if away.is_so(place).await => return Ok(true),
                 Read::Unread => {}
                 Read::Wrong => {
                     away.in_a_row = 0;
                     // What it is to be mended from is looked at first.
-                    read_others(copier, &record, place, before, pace, scrubbed).await?;
+                    read_others(copier, record, place, before, pace, scrubbed).await?;
                     wrong.push(record.id);
                 }
             }
         }
         if !wrong.is_empty() {
-            scrubbed.mending.add(copier.settle(&wrong, is_over).await?);
+            scrubbed.mending.add(copier.settle(&wrong, is_over).await?.0);
         }
-        if after.is_none() || is_over() {
-            return Ok(());
+        if is_over() {
+            return Ok(false);
+        }
+        if due.is_empty() {
+            return Ok(true);
         }
     }
 }

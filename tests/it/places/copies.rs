@@ -29,7 +29,7 @@ use sejf::shell::vault::copies::{Copier, Report};
 use sejf::shell::vault::home::{NewVault, Vault};
 use sejf::shell::vault::keyring::KeyRing;
 use sejf::shell::vault::restore_test::restore_test;
-use sejf::shell::vault::scrub::scrub;
+use sejf::shell::vault::scrub::{Cursors, scrub};
 
 use super::*;
 use crate::places::store::Lie;
@@ -518,8 +518,9 @@ fn a_place_that_fails_or_lies_gets_its_copies_later() {
             let report = archive.run().await;
             assert_eq!((report.made, report.short), (1, 1));
             let later = now().after(Duration::from_secs(9));
-            let scrubbed =
-                archive.with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap());
+            let scrubbed = archive.with(async |copier| {
+                scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
+            });
             let scrubbed = scrubbed.await;
             assert_eq!((scrubbed.wrong_count, scrubbed.unread_count), (0, 1), "{scrubbed:?}");
             assert_eq!(archive.vault.places_if_there().unwrap().len(), 3);
@@ -570,7 +571,9 @@ fn a_scrub_finds_and_mends_a_hundred_corruptions() {
         }
         let later = now().after(Duration::from_secs(9));
         let scrubbed = archive
-            .with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap())
+            .with(async |copier| {
+                scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
+            })
             .await;
         assert_eq!((scrubbed.copies, scrubbed.wrong.len(), scrubbed.wrong_count), (180, 100, 100));
         let found = scrubbed.wrong.iter().map(|finding| {
@@ -584,8 +587,9 @@ fn a_scrub_finds_and_mends_a_hundred_corruptions() {
         assert_eq!(archive.standing().await, [(Standing::Met, 60)]);
         // Read a moment ago, so nothing is to be read.
         let earlier = now().before(Duration::from_secs(3_600));
-        let again =
-            archive.with(async |copier| scrub(copier, earlier, Pace::default(), &|| false).await.unwrap());
+        let again = archive.with(async |copier| {
+            scrub(copier, earlier, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
+        });
         assert_eq!(again.await.copies, 0);
     });
 }
@@ -615,7 +619,7 @@ fn what_was_cut_off_is_cleared_up() {
                 let other = Copier::open_with(&archive.vault, &catalog, patient()).await.unwrap();
                 assert_eq!(fs::read_dir(&copying).unwrap().count(), 2);
                 drop(other);
-                scrub(copier, later, Pace::default(), &|| false).await.unwrap()
+                scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
             })
             .await;
         assert_eq!(fs::read_dir(&copying).unwrap().count(), 0);
@@ -635,7 +639,11 @@ fn one_object_that_a_place_cannot_give_does_not_end_a_scrub() {
         archive.damage("store", &objects(&archive.records[0])[0].name, 0);
         let scrub = async || {
             let later = now().after(Duration::from_secs(9));
-            archive.with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap()).await
+            archive
+                .with(async |copier| {
+                    scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
+                })
+                .await
         };
         let scrubbed = scrub().await;
         assert_eq!(
@@ -673,7 +681,9 @@ fn copies_that_are_each_broken_elsewhere_mend_each_other() {
         }
         let later = now().after(Duration::from_secs(9));
         let scrubbed = archive
-            .with(async |copier| scrub(copier, later, Pace::default(), &|| false).await.unwrap())
+            .with(async |copier| {
+                scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
+            })
             .await;
         assert_eq!(scrubbed.wrong_count, 6);
         let report = archive.run().await;
@@ -703,11 +713,6 @@ fn where_worm_is_asked_a_store_that_failed_its_test_gets_nothing() {
         archive.with(async |copier| copier.look_at_all(false).await.unwrap()).await;
         assert_eq!(archive.run().await, Report { recordings: 3, short: 3, ..Report::default() });
         archive.store.tell(Lie::None);
-        let due = archive.with(async |copier| copier.worm_tests_due(now()).await.unwrap()).await;
-        assert!(due.is_empty(), "it was tested just now");
-        let tomorrow = now().after(Duration::from_secs(25 * 3_600));
-        let due = archive.with(async |copier| copier.worm_tests_due(tomorrow).await.unwrap()).await;
-        assert_eq!(due, ["store"]);
         assert!(matches!(test().await[0].outcome, Ok(Worm::Passed)));
         archive.with(async |copier| copier.look_at_all(false).await.unwrap()).await;
         assert_eq!(archive.run().await, Report { recordings: 3, made: 3, met: 3, ..Report::default() });

@@ -256,6 +256,18 @@ impl Catalog {
         rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
     }
 
+    /// Archived recordings of which there is no good copy in any place: the first of them. Media are not asked.
+    pub async fn copies_lost(&self, limit: usize) -> Result<Vec<RecordingId>, CatalogError> {
+        let fault = self.fault("looking for recordings without a good copy");
+        let sql = format!(
+            "SELECT r.id FROM recordings r WHERE r.copies = 'short' AND r.phase = 'archived'
+             AND NOT EXISTS (SELECT 1 FROM copies c WHERE c.id = r.id AND c.state = 'good')
+             ORDER BY r.start_ns, r.id LIMIT {limit}"
+        );
+        let rows = statement(sql).fetch_all(self.pool()).await.map_err(fault.clone())?;
+        rows.iter().map(|row| id_at(row, 0)).collect::<Result<_, sqlx::Error>>().map_err(fault)
+    }
+
     /// Has all recordings looked at again: when places or classes were changed. Which have all they need is looked
     /// at too where `also_met`.
     pub async fn copies_all_due(&self, also_met: bool) -> Result<(), CatalogError> {

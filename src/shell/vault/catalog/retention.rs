@@ -197,10 +197,10 @@ impl Catalog {
         let mut buried = 0;
         loop {
             let sql = format!(
-                "SELECT r.id FROM recordings r WHERE r.phase <> 'destroyed' AND (
-                    EXISTS (SELECT 1 FROM tombstones t WHERE t.id = r.id)
-                    OR EXISTS (SELECT 1 FROM epochs e JOIN epoch_tombstones t
-                        ON t.class = e.class AND t.month = e.month WHERE e.no = r.epoch))
+                "SELECT r.id FROM tombstones t JOIN recordings r ON r.id = t.id WHERE r.phase <> 'destroyed'
+                 UNION SELECT r.id FROM epoch_tombstones t
+                    JOIN epochs e ON e.class = t.class AND e.month = t.month
+                    JOIN recordings r ON r.epoch = e.no WHERE r.phase <> 'destroyed'
                  LIMIT {ROWS_MAX}"
             );
             let rows = statement(sql).fetch_all(self.pool()).await.map_err(fault.clone())?;

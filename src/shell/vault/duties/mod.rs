@@ -64,6 +64,8 @@ struct Kept {
     state: State,
     /// What copies were last looked at for.
     looked: Looked,
+    /// What is wrong by the slices of a scrub that is under way: the first few.
+    scrub_found: Vec<String>,
 }
 
 /// Recordings that lack something are looked at again when it may have come.
@@ -130,9 +132,9 @@ impl Worker {
     }
 
     async fn run(self) {
-        let Kept { state, looked } = Kept::load(&self.vault.home);
+        let Kept { state, looked, scrub_found } = Kept::load(&self.vault.home);
         let mut schedule = Schedule::new(self.vault.config.duties.clone(), state, clock::now());
-        let mut runner = Runner::new(&self.vault, looked);
+        let mut runner = Runner::new(&self.vault, looked, scrub_found);
         while !self.stop.asked() {
             for duty in self.bell.take() {
                 schedule.wake(duty);
@@ -176,6 +178,12 @@ impl Worker {
         // One that was told to stop has not come to its end, whatever it says of what it did.
         let came = if outcome.came == Came::More && self.stop.asked() { Came::Stopped } else { outcome.came };
         tell(duty, came, &outcome.words);
+        if matches!(came, Came::Failed | Came::Stopped) {
+            // Whatever it had come to is told by nobody else.
+            if let Err(error) = runner.log(duty, came, &outcome.words, &serde_json::json!({})) {
+                tracing::error!(%duty, "writing into the vault's log what came of it: {error}");
+            }
+        }
         schedule.end(clock::now(), came, outcome.words);
         self.keep(schedule, runner);
         if outcome.has_copied {
@@ -193,7 +201,8 @@ impl Worker {
 
     fn keep(&self, schedule: &Schedule, runner: &Runner<'_>) {
         self.bell.show(schedule.standing(clock::now()));
-        let kept = Kept { state: schedule.state().clone(), looked: runner.looked.clone() };
+        let (looked, scrub_found) = (runner.looked.clone(), runner.scrub_found.clone());
+        let kept = Kept { state: schedule.state().clone(), looked, scrub_found };
         if let Err(error) = kept.save(&self.vault.home) {
             tracing::error!("writing down what duties were done: {error}");
         }
@@ -202,7 +211,7 @@ impl Worker {
 
 fn tell(duty: Duty, came: Came, words: &str) {
     match came {
-        Came::Found | Came::Failed | Came::CutOff => tracing::error!(%duty, "{words}"),
+        Came::Found | Came::FoundSoFar | Came::Failed | Came::CutOff => tracing::error!(%duty, "{words}"),
         Came::Waits => tracing::warn!(%duty, "{words}"),
         Came::Well | Came::More | Came::Stopped => tracing::debug!(%duty, "{words}"),
     }

@@ -1,4 +1,4 @@
-//! One duty, carried out. Each run is in the vault's log, as the vault's own.
+//! One duty, carried out. Each run that did or found something is in the vault's log, as the vault's own.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::base::time::Stamp;
 use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
 use crate::shell::vault::catalog::Catalog;
-use crate::shell::vault::config::PlaceKind;
+use crate::shell::vault::config::PlaceConfig;
 use crate::shell::vault::copies::{Copier, Report, worm_text};
 use crate::shell::vault::destroy::preview;
 use crate::shell::vault::duties::Looked;
@@ -28,7 +28,7 @@ use crate::shell::vault::keyring::{KeyRing, MONTHS_AHEAD};
 use crate::shell::vault::matters::{catch_up, clock_trust, look_at_clock};
 use crate::shell::vault::place::Pace;
 use crate::shell::vault::restore_test::restore_test;
-use crate::shell::vault::scrub::scrub;
+use crate::shell::vault::scrub::{Cursors, scrub};
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 type IsOver<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -60,11 +60,18 @@ pub(super) struct Runner<'a> {
     pub(super) looked: Looked,
     /// Where the copies that are due go on, where their slice was over.
     copies_after: Option<(Stamp, RecordingId)>,
+    /// What failed in the slices before: how much, and the first of it.
+    copies_failed: (u64, Vec<String>),
+    /// Where the scrub of each place goes on.
+    scrub_after: Cursors,
+    /// What is wrong by the slices before: the first few.
+    pub(super) scrub_found: Vec<String>,
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn new(vault: &'a Vault, looked: Looked) -> Self {
-        Self { vault, looked, copies_after: None }
+    pub(super) fn new(vault: &'a Vault, looked: Looked, scrub_found: Vec<String>) -> Self {
+        let (copies_after, copies_failed, scrub_after) = (None, (0, Vec::new()), Cursors::new());
+        Self { vault, looked, copies_after, copies_failed, scrub_after, scrub_found }
     }
 
     /// Does one, or a slice of it.
@@ -86,11 +93,9 @@ impl<'a> Runner<'a> {
         keys: Option<Arc<KeyRing>>,
         is_over: IsOver<'_>,
     ) -> Result<Outcome, Fault> {
-        if duty == Duty::Keys {
-            return self.keys(keys.as_deref());
-        }
         let catalog = self.vault.catalog().await?;
         let done = match duty {
+            Duty::Keys => self.keys(keys.as_deref()),
             Duty::Copies => self.copies(&catalog, is_over).await,
             Duty::Scrub => self.scrub(&catalog, policy, is_over).await,
             Duty::WormTest => self.worm_test(&catalog).await,
@@ -98,7 +103,6 @@ impl<'a> Runner<'a> {
             Duty::Clock => self.clock(&catalog).await,
             Duty::DestructionPlan => self.destruction_plan(&catalog).await,
             Duty::Media => self.media(&catalog).await,
-            Duty::Keys => Ok(Outcome::new(Came::Well, String::new())),
         };
         catalog.close().await;
         done
@@ -111,7 +115,10 @@ impl<'a> Runner<'a> {
         let absent = absent(&copier);
         let (report, after) = copier.run_from(self.copies_after, BATCH, is_over).await?;
         self.copies_after = after;
-        let Report { recordings, made, mended, met, short, failed, lost, failures } = &report;
+        let Report { recordings, made, mended, met, short, .. } = &report;
+        self.copies_failed.0 += report.failed;
+        self.copies_failed.1.extend(report.failures.iter().cloned());
+        self.copies_failed.1.truncate(FOUND_MAX);
         let mut words = format!(
             "{recordings} recordings looked at: {made} copies made, {mended} mended; {met} have all, {short} lack what \
              cannot be made from here"
@@ -119,13 +126,15 @@ impl<'a> Runner<'a> {
         if *recordings == 0 {
             words = "nothing was to be made".into();
         }
-        let mut wrong: Vec<String> = lost.iter().map(|id| format!("no good copy is known of {id}")).collect();
+        // Also what was lost long ago, and is looked at no more.
+        let mut wrong = lost(catalog).await?;
         wrong.extend(absent);
-        let came = if *failed > 0 {
-            words = format!("{failed} copies failed: {}", few(failures));
+        let came = if after.is_some() {
+            if wrong.is_empty() { Came::More } else { Came::FoundSoFar }
+        } else if self.copies_failed.0 > 0 {
+            let (failed, failures) = std::mem::take(&mut self.copies_failed);
+            words = format!("{failed} copies failed: {}", few(&failures));
             Came::Failed
-        } else if after.is_some() {
-            Came::More
         } else if wrong.is_empty() {
             Came::Well
         } else {
@@ -153,16 +162,27 @@ impl<'a> Runner<'a> {
         let media = catalog.media(None).await?;
         let media = media.iter().filter(|medium| medium.is_whole && !medium.is_out);
         there.extend(media.map(|medium| format!("medium {} at {}", medium.id, medium.place)));
+        // One that is away for a while has not come when it is there again.
+        let names: BTreeSet<&str> = config.places.iter().map(|place| place.name.as_str()).collect();
+        let is_configured =
+            |what: &&String| what.split_once(' ').is_some_and(|(_, name)| names.contains(name));
+        let known: Vec<String> = self.looked.there.iter().filter(is_configured).cloned().collect();
         let is_other = !self.looked.rules.is_empty() && self.looked.rules != rules;
         if is_other || !there.is_subset(&self.looked.there) {
             copier.look_at_all(is_other).await?;
             self.copies_after = None;
         }
+        there.extend(known);
         self.looked = Looked { rules, there };
         Ok(())
     }
 
-    async fn scrub(&self, catalog: &Catalog, policy: &Policy, is_over: IsOver<'_>) -> Result<Outcome, Fault> {
+    async fn scrub(
+        &mut self,
+        catalog: &Catalog,
+        policy: &Policy,
+        is_over: IsOver<'_>,
+    ) -> Result<Outcome, Fault> {
         let copier = Copier::open(self.vault, catalog).await?;
         let pace = Pace { bytes_per_second: policy.scrub_rate.map(|rate| rate.bytes_per_second()) };
         let before = clock::now().before(policy.scrub_period.0);
@@ -172,12 +192,13 @@ impl<'a> Runner<'a> {
             was_over.fetch_or(is_over, Ordering::Relaxed);
             is_over
         };
-        let scrubbed = scrub(&copier, before, pace, &seen_over).await?;
+        let scrubbed = scrub(&copier, before, pace, &mut self.scrub_after, &seen_over).await?;
         let mending = &scrubbed.mending;
-        let mut wrong: Vec<String> =
-            mending.lost.iter().map(|id| format!("no good copy is known of {id}")).collect();
-        wrong.extend(mending.failures.iter().map(|why| format!("not mended: {why}")));
-        wrong.extend(scrubbed.unread.iter().map(|what| format!("not read: {what}")));
+        let found = &mut self.scrub_found;
+        found.extend(mending.lost.iter().map(|id| format!("no good copy is known of {id}")));
+        found.extend(mending.failures.iter().map(|why| format!("not mended: {why}")));
+        found.extend(scrubbed.unread.iter().map(|what| format!("not read: {what}")));
+        found.truncate(FOUND_MAX);
         let words = format!(
             "{} copies read, {} wrong, {} mended",
             scrubbed.copies, scrubbed.wrong_count, mending.mended
@@ -185,9 +206,11 @@ impl<'a> Runner<'a> {
         if scrubbed.wrong_count > 0 {
             tracing::warn!("scrub: {words}");
         }
-        let mut outcome = Outcome::of(&wrong, words);
+        let mut outcome = Outcome::of(&self.scrub_found, words);
         if was_over.load(Ordering::Relaxed) {
-            outcome.came = Came::More;
+            outcome.came = if outcome.came == Came::Well { Came::More } else { Came::FoundSoFar };
+        } else {
+            self.scrub_found.clear();
         }
         outcome.has_copied = mending.mended > 0;
         Ok(outcome)
@@ -197,7 +220,7 @@ impl<'a> Runner<'a> {
         let copier = Copier::open(self.vault, catalog).await?;
         let is_asked = |name: &str| {
             let config = self.vault.config.places.iter().find(|config| config.name == name);
-            config.is_some_and(|config| matches!(config.kind, PlaceKind::S3 { object_lock: true, .. }))
+            config.is_some_and(PlaceConfig::is_to_be_worm)
         };
         let (mut wrong, mut said, mut fault) = (absent(&copier), Vec::new(), None);
         for tested in copier.test_worm(&[]).await? {
@@ -268,7 +291,8 @@ impl<'a> Runner<'a> {
         };
         self.log(
             Duty::Keys,
-            &outcome,
+            outcome.came,
+            &outcome.words,
             &json!({ "lacking": lacking.iter().map(ToString::to_string).collect::<Vec<_>>() }),
         )?;
         Ok(outcome)
@@ -282,7 +306,7 @@ impl<'a> Runner<'a> {
                 Outcome::new(Came::Found, format!("{doubt}: put it right; nothing is destroyed before"))
             }
         };
-        self.log(Duty::Clock, &outcome, &json!({}))?;
+        self.log(Duty::Clock, outcome.came, &outcome.words, &json!({}))?;
         Ok(outcome)
     }
 
@@ -297,7 +321,8 @@ impl<'a> Runner<'a> {
         let outcome = Outcome::new(Came::Well, words);
         self.log(
             Duty::DestructionPlan,
-            &outcome,
+            outcome.came,
+            &outcome.words,
             &json!({ "recordings": purges, "epochs": epochs, "kept": preview.kept }),
         )?;
         Ok(outcome)
@@ -319,16 +344,27 @@ impl<'a> Runner<'a> {
             })
             .collect();
         let outcome = Outcome::of(&due, format!("{} media, none of them due", media.len()));
-        self.log(Duty::Media, &outcome, &json!({ "media": media.len(), "due": due.len() }))?;
+        self.log(
+            Duty::Media,
+            outcome.came,
+            &outcome.words,
+            &json!({ "media": media.len(), "due": due.len() }),
+        )?;
         Ok(outcome)
     }
 
-    /// One entry for a look that changes nothing.
-    fn log(&self, duty: Duty, outcome: &Outcome, details: &serde_json::Value) -> Result<(), Fault> {
+    /// One entry for what changes nothing, or did not come to its end.
+    pub(super) fn log(
+        &self,
+        duty: Duty,
+        came: Came,
+        words: &str,
+        details: &serde_json::Value,
+    ) -> Result<(), Fault> {
         let (actor, action, resource) = (Actor::vault(), Action::Duty, Resource::Vault);
         let request = Request { actor: &actor, action, resource, reason: None, now: clock::now() };
         let decision = self.vault.log.decide_now(&request)?;
-        let said = json!({ "duty": duty, "came": outcome.came, "words": outcome.words, "details": details });
+        let said = json!({ "duty": duty, "came": came, "words": words, "details": details });
         self.vault.log.write(&[Entry::of(&decision, entry::Outcome::Done(said))])?;
         Ok(())
     }
@@ -345,6 +381,15 @@ fn lacking(vault: &Vault, now: Stamp) -> Result<Vec<Epoch>, Fault> {
         month = month.next();
     }
     Ok(lacking)
+}
+
+/// Of which no copy is good, wherever it is.
+async fn lost(catalog: &Catalog) -> Result<Vec<String>, Fault> {
+    let lost = catalog.copies_lost(FOUND_MAX).await?;
+    let on_media = catalog.offline_copies(&lost).await?;
+    let is_kept = |id: &RecordingId| on_media.iter().any(|(kept, medium)| kept == id && medium.is_whole);
+    let lost = lost.iter().filter(|id| !is_kept(id));
+    Ok(lost.map(|id| format!("no good copy is known of {id}")).collect())
 }
 
 fn absent(copier: &Copier<'_>) -> Vec<String> {
@@ -374,3 +419,4 @@ const RESTORED: &str = "restoring";
 /// Recordings at a time, so that it is not long to the end of a slice.
 const BATCH: u32 = 32;
 const SHOWN_MAX: usize = 3;
+const FOUND_MAX: usize = 64;
