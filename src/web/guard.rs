@@ -96,7 +96,10 @@ async fn answer(
     if let Rule::Action(..) = route.rule {
         grant(&shared, route, &mut call).await?;
     }
-    (route.run)(shared, call).await
+    // In a task of its own: whoever closes the connection takes this future away, and with it would go what bounds work
+    // that goes on beside it, as of hashes.
+    let answered = tokio::spawn((route.run)(shared, call)).await;
+    answered.unwrap_or_else(|fault| Err(Problem::fault("answering", &fault)))
 }
 
 /// Who asks: by cookie or token. Roles are those of now, not of when they signed in.

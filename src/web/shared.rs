@@ -50,6 +50,8 @@ pub(super) struct Shared {
     pub(super) hashing_or_waiting: Semaphore,
     /// Pictures of recordings that are made at once.
     pub(super) drawing: Semaphore,
+    /// Those, and who waits for it.
+    pub(super) drawing_or_waiting: Semaphore,
     pub(super) decoy: Password,
     pub(super) cost: Cost,
     /// Names that requests may have in `Host`, besides those of loopback.
@@ -106,6 +108,7 @@ impl Shared {
             hashing: Semaphore::new(HASHING_MAX),
             hashing_or_waiting: Semaphore::new(HASHING_OR_WAITING_MAX),
             drawing: Semaphore::new(1),
+            drawing_or_waiting: Semaphore::new(DRAWING_OR_WAITING_MAX),
             decoy: Password::decoy(cost, &mut OsRandom::new()?),
             cost,
             names,
@@ -188,4 +191,5 @@ const PLAYED_MAX: u32 = 120;
 const PLAYED_MUCH: u32 = 20;
 const HASHING_MAX: usize = 2;
 const HASHING_OR_WAITING_MAX: usize = 32;
+const DRAWING_OR_WAITING_MAX: usize = 32;
 const PENDING_MAX: usize = 10_000;

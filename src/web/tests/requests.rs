@@ -191,6 +191,34 @@ fn passwords_are_hashed_so_many_at_once() {
     });
 }
 
+/// Whoever asks and goes away takes as much of what is bounded as whoever stays.
+#[test]
+fn a_connection_that_is_closed_frees_nothing_of_what_goes_on() {
+    wait(async {
+        let world = std::rc::Rc::new(World::new().await);
+        let all = world.shared.hashing_or_waiting.available_permits();
+        let shared = std::sync::Arc::clone(&world.shared);
+        let hashing = u32::try_from(shared.hashing.available_permits()).unwrap();
+        let held = shared.hashing.acquire_many(hashing).await.unwrap();
+        let local = tokio::task::LocalSet::new();
+        let asking = std::rc::Rc::clone(&world);
+        let asked = local.spawn_local(async move { first(&asking, PASSWORD).await });
+        let waits = async {
+            while world.shared.hashing_or_waiting.available_permits() == all {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        local.run_until(waits).await;
+        asked.abort();
+        assert!(local.run_until(asked).await.unwrap_err().is_cancelled());
+        assert_eq!(world.shared.hashing_or_waiting.available_permits(), all - 1);
+        drop(held);
+        while world.shared.hashing_or_waiting.available_permits() < all {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+}
+
 #[test]
 fn a_vault_that_starts_again_gives_nobody_more_tries() {
     wait(async {
