@@ -33,7 +33,7 @@ use crate::shell::vault::place::Place;
 use crate::web::call::{Call, json as answer, ok};
 use crate::web::problem::Problem;
 use crate::web::recordings::unknown;
-use crate::web::shared::{Play, Shared, beside, lock, random};
+use crate::web::shared::{Play, Shared, aside, beside, lock, random};
 
 /// Begins to hear one: the log has who, what and why.
 pub(super) async fn begin(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
@@ -89,14 +89,14 @@ pub(super) async fn bytes(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let play = find(&shared, &call, now)?;
     let number: usize = call.param("file").parse().map_err(|_| unknown_play())?;
     let file = play.record.files.get(number).filter(|file| is_audio(&file.name)).ok_or_else(unknown_play)?;
-    let sound = Arc::new(Sound::open(&shared, &play.record, file).await?);
+    let sound = Sound::open(&shared, &play.record, file).await?;
     let size = sound.opener.plain_bytes();
     let (range, is_part) = match wanted(&call, size)? {
         Some(range) => (range, true),
         None => (0..size, false),
     };
     // Opened before anything is answered: what does not open is told as that.
-    let first = sound.part(&range).await?;
+    let first = sound.part(range.clone()).await?;
     let told = json!({ "trace": trace, "file": file.name, "from": range.start, "to": range.end, "of": size });
     logged(&shared, Arc::clone(&play.grant), Outcome::Done(told)).await?;
     let (kind, length) = (media_type(&file.name), range.end - range.start);
@@ -179,13 +179,17 @@ impl Sound {
         shared: &Arc<Shared>,
         record: &Record,
         file: &ArchivedFile,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Arc<Self>, Problem> {
+        let (shared, record, file) = (Arc::clone(shared), record.clone(), file.clone());
+        aside(async move { Self::find(&shared, &record, &file).await.map(Arc::new) }).await
+    }
+
+    async fn find(shared: &Shared, record: &Record, file: &ArchivedFile) -> Result<Self, Problem> {
         let ring = shared.intake.keys().ok_or_else(Problem::locked)?;
         let (id, epoch) = (record.id, record.epoch().ok_or_else(unknown)?);
-        let identities = beside(shared, move |_| {
-            ring.opens(&epoch, &id).map_err(|fault| Problem::fault("finding its key", &fault))
-        });
-        let identities = identities.await?.ok_or_else(unknown)?;
+        let identities = ring.opens(&epoch, &id);
+        let identities = identities.map_err(|fault| Problem::fault("finding its key", &fault))?;
+        let identities = identities.ok_or_else(unknown)?;
         let (header_at, object) =
             (file.header_object(&id, record.receipt.start), file.body_object(&id, record.receipt.start));
         let mut last = Problem::not_found(format!("recording {id} has no copy that can be read"));
@@ -220,7 +224,7 @@ impl Sound {
     }
 
     /// All of it, where it is no longer than `bytes_max`.
-    pub(super) async fn whole(&self, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    pub(super) async fn whole(self: &Arc<Self>, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         let size = self.opener.plain_bytes();
         if size > bytes_max {
             let detail = format!("a file of {size} bytes is too long to be shown: export the recording");
@@ -229,7 +233,7 @@ impl Sound {
         // Never grown: what is left behind by that would not be zeroed.
         let mut whole = Zeroizing::new(Vec::with_capacity(size as usize));
         while (whole.len() as u64) < size {
-            let part = self.part(&(whole.len() as u64..size)).await?;
+            let part = self.part(whole.len() as u64..size).await?;
             if part.is_empty() {
                 return Err(Problem::fault("reading a recording", &format!("{} ends too early", self.id)));
             }
@@ -239,7 +243,12 @@ impl Sound {
     }
 
     /// What of a range is in the chunk in which it begins, from the first place where that is whole.
-    async fn part(&self, range: &Range<u64>) -> Result<Bytes, Problem> {
+    async fn part(self: &Arc<Self>, range: Range<u64>) -> Result<Bytes, Problem> {
+        let sound = Arc::clone(self);
+        aside(async move { sound.read(&range).await }).await
+    }
+
+    async fn read(&self, range: &Range<u64>) -> Result<Bytes, Problem> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
@@ -287,7 +296,7 @@ fn parts(
             }
             let part = match ready {
                 Some(part) => Ok(part),
-                None => sound.part(&range).await,
+                None => sound.part(range.clone()).await,
             };
             match part {
                 Ok(part) if !part.is_empty() => {

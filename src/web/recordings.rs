@@ -16,11 +16,11 @@ use crate::shell::vault::catalog::search::{Hit, LIMIT_MAX};
 use crate::web::call::{Call, ok};
 use crate::web::play::is_audio;
 use crate::web::problem::Problem;
-use crate::web::shared::Shared;
+use crate::web::shared::{Shared, aside};
 
 /// Finds recordings, newest first.
 pub(super) async fn search(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
-    let query = query(&call)?;
+    let query = Arc::new(query(&call)?);
     let limit: usize = parsed(&call, "limit")?.unwrap_or(LIMIT);
     if limit == 0 || limit > LIMIT_MAX {
         return Err(Problem::bad(format!("`limit` is from 1 to {LIMIT_MAX}")));
@@ -32,8 +32,12 @@ pub(super) async fn search(shared: Arc<Shared>, call: Call) -> Result<Response, 
     let (mut hits, mut unreadable) = (Vec::new(), 0);
     // Of pages in which little is within reach, a few: what follows is asked for.
     for _ in 0..PAGES_MAX {
-        let page =
-            shared.intake.catalog().search(grant, &query, &*ring, after.as_ref(), limit - hits.len()).await?;
+        let (shared, grant, query) = (Arc::clone(&shared), Arc::clone(grant), Arc::clone(&query));
+        let (ring, wanted) = (Arc::clone(&ring), limit - hits.len());
+        let page = aside(async move {
+            Ok(shared.intake.catalog().search(&grant, &query, &*ring, after.as_ref(), wanted).await?)
+        });
+        let page = page.await?;
         let is_reached = |hit: &Hit| {
             let belongs = hit.details.as_ref().map(|details| Belongs::of(details, teams));
             actor.reaches(Action::Search, &belongs.unwrap_or_default())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::archive::access::{Action, Grant};
@@ -178,6 +179,16 @@ pub(super) async fn beside<T: Send + 'static>(
 ) -> Result<T, Problem> {
     let shared = Arc::clone(shared);
     let done = tokio::task::spawn_blocking(move || act(&shared)).await;
+    done.unwrap_or_else(|fault| Err(Problem::fault("answering", &fault)))
+}
+
+/// Does beside the requests what reads disks or opens keys on the way, although it is written as what waits: the vault
+/// has one thread for all that waits.
+pub(super) async fn aside<T: Send + 'static>(
+    act: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let runtime = Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(act)).await;
     done.unwrap_or_else(|fault| Err(Problem::fault("answering", &fault)))
 }
 
