@@ -25,6 +25,7 @@ use crate::shell::vault::intake::Intake;
 use crate::shell::vault::place::Place;
 use crate::shell::vault::users::UserStore;
 use crate::web::WebError;
+use crate::web::places::Places;
 use crate::web::problem::Problem;
 use crate::web::recall;
 
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) throttle: Mutex<Throttle>,
     pub(super) sessions: Mutex<Sessions>,
     pub(super) pending: Mutex<BTreeMap<[u8; 32], Pending>>,
+    /// Where searches go on.
+    pub(super) goes_on: Places,
     pub(super) plays: Mutex<BTreeMap<String, Arc<Play>>>,
     /// Requests of an address.
     pub(super) asked: Mutex<Rate<Network>>,
@@ -101,6 +104,7 @@ impl Shared {
             throttle: Mutex::new(throttle),
             sessions: Mutex::default(),
             pending: Mutex::default(),
+            goes_on: Places::new(&mut OsRandom::new()?),
             plays: Mutex::default(),
             asked: Mutex::new(Rate::new(ASKED_MAX, ASKED_SECONDS)),
             played: Mutex::new(Rate::new(PLAYED_MAX, HOUR)),
