@@ -271,7 +271,8 @@ impl Sound {
                     let begins = chunk * crate::base::limits::CHUNK_BYTES as u64;
                     let from = (range.start - begins) as usize;
                     let to = plain.len().min((range.end - begins) as usize);
-                    return Ok(Bytes::copy_from_slice(&plain[from.min(to)..to]));
+                    // Zeroed with the last of it: a copy would not be.
+                    return Ok(Bytes::from_owner(plain).slice(from.min(to)..to));
                 }
                 Err(fault) => {
                     tracing::error!(recording = %self.id, place = copy.name(), "a copy does not open: {fault}");
