@@ -23,6 +23,7 @@ use crate::archive::access::{Action, Grant, Refusal};
 use crate::archive::entry::Outcome;
 use crate::archive::reach::Belongs;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use crate::base::limits::CHUNK_BYTES;
 use crate::base::time::Stamp;
 use crate::codec::loudness::{self, Loudness};
 use crate::codec::wav;
@@ -230,32 +231,56 @@ impl Sound {
             let detail = format!("a file of {size} bytes is too long to be shown: export the recording");
             return Err(Problem::new(StatusCode::CONFLICT, "too-long", detail));
         }
+        let sound = Arc::clone(self);
+        aside(async move { sound.read_whole().await }).await
+    }
+
+    async fn read_whole(&self) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let size = self.opener.plain_bytes();
         // Never grown: what is left behind by that would not be zeroed.
         let mut whole = Zeroizing::new(Vec::with_capacity(size as usize));
         while (whole.len() as u64) < size {
-            let part = self.part(whole.len() as u64..size).await?;
-            if part.is_empty() {
+            let before = whole.len();
+            let chunk = self.opener.chunk_at(before as u64);
+            let end = self.opener.chunk_at(size - 1).min(chunk + CHUNKS_AT_ONCE - 1) + 1;
+            let mut plain = self.chunks(chunk..end).await.unwrap_or_default();
+            if plain.is_empty() {
+                // Each of them may be whole somewhere.
+                for chunk in chunk..end {
+                    plain.extend(self.chunks(chunk..chunk + 1).await?);
+                }
+            }
+            plain.iter().for_each(|part| whole.extend_from_slice(part));
+            if whole.len() == before {
                 return Err(Problem::fault("reading a recording", &format!("{} ends too early", self.id)));
             }
-            whole.extend_from_slice(&part);
         }
         Ok(whole)
     }
 
-    /// What of a range is in the chunk in which it begins, from the first place where that is whole.
+    /// What of a range is in the chunk in which it begins.
     async fn part(self: &Arc<Self>, range: Range<u64>) -> Result<Bytes, Problem> {
-        let sound = Arc::clone(self);
-        aside(async move { sound.read(&range).await }).await
-    }
-
-    async fn read(&self, range: &Range<u64>) -> Result<Bytes, Problem> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let chunk = self.opener.chunk_at(range.start);
-        let place = self.opener.place_of(chunk).ok_or_else(unknown)?;
+        let (sound, chunk) = (Arc::clone(self), self.opener.chunk_at(range.start));
+        let plain = aside(async move { sound.chunks(chunk..chunk + 1).await }).await?;
+        let plain = plain.into_iter().next().ok_or_else(unknown)?;
+        let begins = chunk * CHUNK_BYTES as u64;
+        let from = (range.start - begins) as usize;
+        let to = plain.len().min((range.end - begins) as usize);
+        // Zeroed with the last of it: a copy would not be.
+        Ok(Bytes::from_owner(plain).slice(from.min(to)..to))
+    }
+
+    /// Chunks that follow one another, from the first place where all of them are whole.
+    async fn chunks(&self, chunks: Range<u64>) -> Result<Vec<Zeroizing<Vec<u8>>>, Problem> {
+        let places: Option<Vec<_>> = chunks.clone().map(|chunk| self.opener.place_of(chunk)).collect();
+        let places = places.ok_or_else(unknown)?;
+        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Err(unknown()) };
+        let all = first.start..last.end;
         for copy in &self.places {
-            let sealed = match copy.get(&self.object, Some(place.clone())).await {
+            let sealed = match copy.get(&self.object, Some(all.clone())).await {
                 Ok(Some(sealed)) => sealed,
                 Ok(None) => continue,
                 Err(fault) => {
@@ -263,16 +288,16 @@ impl Sound {
                     continue;
                 }
             };
-            match self.opener.chunk(chunk, &sealed) {
+            let open = |(chunk, place): (u64, &Range<u64>)| {
+                let place = (place.start - all.start) as usize..(place.end - all.start) as usize;
+                self.opener.chunk(chunk, sealed.get(place).unwrap_or_default())
+            };
+            match chunks.clone().zip(&places).map(open).collect::<Result<Vec<_>, _>>() {
                 Ok(mut plain) => {
-                    if self.is_wav && chunk == 0 {
-                        set_lengths(&mut plain, self.opener.plain_bytes());
+                    if let Some(first) = plain.first_mut().filter(|_| self.is_wav && chunks.start == 0) {
+                        set_lengths(first, self.opener.plain_bytes());
                     }
-                    let begins = chunk * crate::base::limits::CHUNK_BYTES as u64;
-                    let from = (range.start - begins) as usize;
-                    let to = plain.len().min((range.end - begins) as usize);
-                    // Zeroed with the last of it: a copy would not be.
-                    return Ok(Bytes::from_owner(plain).slice(from.min(to)..to));
+                    return Ok(plain);
                 }
                 Err(fault) => {
                     tracing::error!(recording = %self.id, place = copy.name(), "a copy does not open: {fault}");
@@ -368,6 +393,8 @@ const OTHER: &str = "application/octet-stream";
 const NONCE: u64 = NONCE_BYTES as u64;
 /// How long what was begun may be heard: a call and some pauses.
 const LASTS: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
+/// Chunks of a whole file that are read at once: 4 MiB.
+const CHUNKS_AT_ONCE: u64 = 64;
 const PLAYS_MAX: usize = 10_000;
 /// Stretches of which the loudest sample is told.
 const PEAKS: usize = 1_200;

@@ -1,5 +1,6 @@
 mod matrix;
 mod requests;
+mod sound;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
