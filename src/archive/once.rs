@@ -27,7 +27,12 @@ impl Kept {
 
     /// Whether this is of what somebody shows; in constant time.
     pub fn is(&self, shown: &str) -> bool {
-        Digest::of(shown.as_bytes()).0.ct_eq(&self.0.0).into()
+        self.is_same(&Self::of(shown))
+    }
+
+    /// The same, where what is shown was hashed already: for whoever looks through many.
+    pub fn is_same(&self, shown: &Self) -> bool {
+        shown.0.0.ct_eq(&self.0.0).into()
     }
 
     /// For keys of maps: says nothing of what was shown.
@@ -63,8 +68,8 @@ pub struct Invite {
 
 impl Invite {
     /// Whether this is it, in time.
-    pub fn is(&self, shown: &str, now: Stamp) -> bool {
-        self.kept.is(shown) && now < self.until
+    pub fn is(&self, shown: &Kept, now: Stamp) -> bool {
+        self.kept.is_same(shown) && now < self.until
     }
 }
 
@@ -112,6 +117,7 @@ mod tests {
         assert_eq!((shown.len(), format!("{kept:?}").as_str()), (43, "Kept(..)"));
         let until = Stamp::from_unix_nanos(10);
         let invite = Invite { kept, until };
+        let (shown, other) = (Kept::of(&shown), Kept::of(&other));
         assert!(invite.is(&shown, Stamp::from_unix_nanos(9)) && !invite.is(&other, Stamp::ZERO));
         assert!(!invite.is(&shown, until));
     }

@@ -79,6 +79,9 @@ impl<K: Ord> Failures<K> {
     {
         if let Some(count) = self.of.get_mut(what) {
             *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.of.remove(what);
+            }
         }
         self.unlock();
     }
@@ -133,17 +136,10 @@ impl Throttle {
     /// What was counted as a failure when it began was none, and proved no more than that: takes it back.
     pub fn passed(&mut self, account: &str, from: Network) {
         if self.is_known(account, from) {
-            if let Some(failures) = self.own.get_mut(&(account.to_owned(), from)) {
-                failures.take_back(&());
-            }
-            return;
+            return take_back(&mut self.own, &(account.to_owned(), from), &());
         }
-        if let Some(failures) = self.addresses.get_mut(&from) {
-            failures.take_back(account);
-        }
-        if let Some(failures) = self.accounts.get_mut(account) {
-            failures.take_back(&());
-        }
+        take_back(&mut self.addresses, &from, account);
+        take_back(&mut self.accounts, account, &());
     }
 
     /// Somebody has signed in, with both factors: their own failures are forgotten, not those of others.
@@ -154,6 +150,9 @@ impl Throttle {
             failures.of.remove(account);
             // It may have been locked by tries of this account that were right.
             failures.unlock();
+            if failures.of.is_empty() {
+                self.addresses.remove(&from);
+            }
         }
         let known = self.known.entry(account.to_owned()).or_default();
         if known.len() >= KNOWN_MAX
@@ -175,6 +174,22 @@ impl Throttle {
 
     fn is_known(&self, account: &str, from: Network) -> bool {
         self.known.get(account).is_some_and(|known| known.contains(&from))
+    }
+}
+
+/// Takes one failure back; where there is none left, nothing is kept of it.
+fn take_back<K, Q, F, G>(all: &mut BTreeMap<K, Failures<F>>, key: &Q, what: &G)
+where
+    K: Ord + std::borrow::Borrow<Q>,
+    Q: Ord + ?Sized,
+    F: Ord + std::borrow::Borrow<G>,
+    G: Ord + ?Sized,
+{
+    if let Some(failures) = all.get_mut(key) {
+        failures.take_back(what);
+        if failures.of.is_empty() {
+            all.remove(key);
+        }
     }
 }
 
@@ -305,6 +320,24 @@ mod tests {
         // Who knows the password and has no code is stopped by the codes.
         throttle.passed("other", from(1));
         assert!(!begin(&mut throttle));
+    }
+
+    #[test]
+    fn of_whoever_passes_nothing_is_kept() {
+        let mut throttle = Throttle::default();
+        throttle.succeeded("jan", from(1));
+        for account in ["ewa", "jan", ""] {
+            throttle.failed(account, from(1), at(0));
+            throttle.passed(account, from(1));
+        }
+        throttle.failed("ola", from(2), at(0));
+        throttle.succeeded("ola", from(2));
+        assert!(throttle.addresses.is_empty() && throttle.accounts.is_empty() && throttle.own.is_empty());
+        // Of several names, the others stay.
+        (0..2).for_each(|_| throttle.failed("ewa", from(3), at(0)));
+        throttle.failed("adam", from(3), at(0));
+        throttle.passed("adam", from(3));
+        assert_eq!(throttle.addresses[&from(3)].of, [("ewa".to_owned(), 2)].into());
     }
 
     #[test]

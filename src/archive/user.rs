@@ -153,8 +153,8 @@ impl User {
         }
         let step = self.totp.as_ref().and_then(|secret| secret.check(code, now, self.used));
         step.map(Factor::Totp).or_else(|| {
-            let code = once::plain(code);
-            self.recovery.iter().find(|kept| kept.is(&code)).map(|kept| Factor::Recovery(*kept))
+            let code = Kept::of(&once::plain(code));
+            self.recovery.iter().find(|kept| kept.is_same(&code)).map(|kept| Factor::Recovery(*kept))
         })
     }
 
@@ -164,7 +164,7 @@ impl User {
     }
 
     /// Whether an invitation of theirs is this one.
-    pub fn is_invited_by(&self, shown: &str, now: Stamp) -> bool {
+    pub fn is_invited_by(&self, shown: &Kept, now: Stamp) -> bool {
         self.standing != Standing::Disabled
             && self.invite.as_ref().is_some_and(|invite| invite.is(shown, now))
     }

@@ -291,14 +291,16 @@ impl Users {
 
     /// The token that somebody shows, where it counts, and its user may sign in.
     pub fn token(&self, shown: &str, now: Stamp) -> Option<(&Token, &User)> {
-        let token = self.tokens.values().find(|token| token.kept.is(shown) && now < token.until)?;
+        let shown = Kept::of(shown);
+        let token = self.tokens.values().find(|token| token.kept.is_same(&shown) && now < token.until)?;
         let user = self.users.get(&token.user).filter(|user| user.standing == Standing::Active)?;
         Some((token, user))
     }
 
     /// Whose invitation somebody shows.
     pub fn invited(&self, shown: &str, now: Stamp) -> Option<&UserName> {
-        self.users.iter().find(|(_, user)| user.is_invited_by(shown, now)).map(|(name, _)| name)
+        let shown = Kept::of(shown);
+        self.users.iter().find(|(_, user)| user.is_invited_by(&shown, now)).map(|(name, _)| name)
     }
 
     /// The number that the next thing asked for, or token, has.

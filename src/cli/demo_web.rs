@@ -28,7 +28,7 @@ use crate::recording::recorder::Content;
 use crate::seal::identity::Identities;
 use crate::shell::entropy::OsRandom;
 use crate::shell::keys::{self, KeyKind, KeyPair};
-use crate::shell::signals::Stop;
+use crate::shell::signals::{LastResort, Stop};
 use crate::shell::vault::home::{NewVault, Vault};
 use crate::shell::vault::intake::Intake;
 use crate::shell::vault::keyring::KeyRing;
@@ -38,8 +38,9 @@ use crate::web::Web;
 
 /// Shows the page until it is stopped.
 pub(super) fn run() -> anyhow::Result<ExitCode> {
-    let stop = Stop::on_signals()?;
+    let stop = Stop::on_signals_to_the_end()?;
     let folder = Folder::new()?;
+    let _last_resort = LastResort::arm(stop.clone(), PATIENCE, left_behind(folder.0.clone()))?;
     let pair = keys::generate(KeyKind::X25519)?;
     let vault = begin(&folder.0, &pair)?;
     let custodian = [Identities::parse(&pair.identity_file())?];
@@ -161,6 +162,15 @@ async fn serve(
     Ok(())
 }
 
+/// Says what is to be removed by hand. The demo keeps no log that would.
+fn left_behind(dir: PathBuf) -> impl Fn() -> String {
+    move || {
+        let said = format!("folder `{}` is left: remove it by hand", dir.display());
+        let _ = writeln!(std::io::stderr(), "\nEnding takes too long and is cut off: {said}");
+        said
+    }
+}
+
 fn tell(page: &str, links: &[(&str, String, &str)]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
@@ -205,4 +215,6 @@ impl Drop for Folder {
     }
 }
 
+/// How long ending may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 const INVITED: Duration = Duration::from_secs(24 * 3_600);

@@ -41,6 +41,17 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Makes one that SIGTERM, SIGINT and SIGHUP ask, for what must come to its end: asking again changes nothing. See
+    /// [`LastResort`] for an end that does not come.
+    pub fn on_signals_to_the_end() -> Result<Self, SignalError> {
+        let stop = Self::default();
+        for (name, signal) in [("SIGTERM", SIGTERM), ("SIGINT", SIGINT), ("SIGHUP", SIGHUP)] {
+            let failed = |source| SignalError { signal: name, source };
+            flag::register(signal, stop.0.clone()).map_err(failed)?;
+        }
+        Ok(stop)
+    }
+
     /// Asks to stop.
     pub fn ask(&self) {
         self.0.store(true, Ordering::Release);

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
@@ -74,20 +74,32 @@ async fn accept(
     ready: mpsc::Sender<(Connection, Peer)>,
 ) {
     let (places, open) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Open::default());
-    let mut made: Option<(Instant, TlsAcceptor)> = None;
+    let (mut acceptor, mut lasts_until): (Option<TlsAcceptor>, _) = (None, clock::monotonic());
     while !stop.asked() {
-        let Ok(Ok((stream, address))) = timeout(TICK, listener.accept()).await else { continue };
+        let (stream, address) = match timeout(TICK, listener.accept()).await {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(error)) => {
+                // As where there are no descriptors left: it would be the same at once.
+                tracing::debug!("accepting a connection: {error}");
+                tokio::time::sleep(TICK).await;
+                continue;
+            }
+            Err(_) => continue,
+        };
         let now = clock::monotonic();
-        let is_old = |(at, _): &(Instant, TlsAcceptor)| now.duration_since(*at) > CERTIFICATE_LASTS;
-        if reload.swap(false, Ordering::AcqRel) || made.as_ref().is_none_or(is_old) {
+        if reload.swap(false, Ordering::AcqRel) || now >= lasts_until {
             match config(clock::now()) {
-                Ok(config) => made = Some((now, TlsAcceptor::from(Arc::new(config)))),
+                Ok(config) => {
+                    acceptor = Some(TlsAcceptor::from(Arc::new(config)));
+                    lasts_until = now + CERTIFICATE_LASTS;
+                }
                 Err(error) => {
                     tracing::error!("reading certificate and key again: {error}; those of before stay");
+                    lasts_until = now + READ_AGAIN_AFTER;
                 }
             }
         }
-        let Some((_, acceptor)) = &made else { continue };
+        let Some(acceptor) = &acceptor else { continue };
         // Who finds no place is let go of at once: the others are not to wait for it.
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         let Some(counted) = open.one_more(address.ip().into(), OF_ONE_ADDRESS_MAX) else { continue };
@@ -118,4 +130,45 @@ const BOUNDS: Bounds = Bounds {
     read_max: usize::MAX,
 };
 const CERTIFICATE_LASTS: Duration = Duration::from_secs(86_400);
+/// Where certificate and key could not be read: not at each connection.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::web::tests::wait;
+
+    #[test]
+    fn a_certificate_that_cannot_be_read_is_not_read_at_each_connection() {
+        wait(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (stop, reload) = (Stop::default(), Arc::new(AtomicBool::new(false)));
+            let read = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&read);
+            let config = move |_| {
+                count.fetch_add(1, Ordering::AcqRel);
+                Err(TlsError::Pem { path: "web.pem".into(), what: "certificate" })
+            };
+            let _served = Served::begin(listener, config, stop.clone(), Arc::clone(&reload));
+            let connect = async || {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                assert_eq!(stream.read(&mut [0]).await.unwrap(), 0, "let go of at once");
+            };
+            for _ in 0..5 {
+                connect().await;
+            }
+            assert_eq!(read.load(Ordering::Acquire), 1);
+            // Asked to, it reads them again.
+            reload.store(true, Ordering::Release);
+            connect().await;
+            assert_eq!(read.load(Ordering::Acquire), 2);
+            stop.ask();
+        });
+    }
+}

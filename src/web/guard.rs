@@ -28,7 +28,7 @@ use crate::shell::clock;
 use crate::shell::http::our_host;
 use crate::web::call::{Call, Who};
 use crate::web::problem::Problem;
-use crate::web::shared::{Shared, beside, lock};
+use crate::web::shared::{Shared, aside, beside, lock};
 use crate::web::sign_in::COOKIE;
 use crate::web::table::{Field, Kind, Route, Rule, Target};
 
@@ -96,7 +96,10 @@ async fn answer(
     if let Rule::Action(..) = route.rule {
         grant(&shared, route, &mut call).await?;
     }
-    (route.run)(shared, call).await
+    // In a task of its own: whoever closes the connection takes this future away, and with it would go what bounds work
+    // that goes on beside it, as of hashes.
+    let answered = tokio::spawn((route.run)(shared, call)).await;
+    answered.unwrap_or_else(|fault| Err(Problem::fault("answering", &fault)))
 }
 
 /// Who asks: by cookie or token. Roles are those of now, not of when they signed in.
@@ -169,7 +172,7 @@ async fn grant(shared: &Arc<Shared>, route: &'static Route, call: &mut Call) -> 
             let unknown = |_| Problem::not_found("a recording's id is a UUID, in small letters");
             let id: RecordingId = call.param("id").parse().map_err(unknown)?;
             resource = Resource::Recording(id);
-            (call.recording, belongs) = recording(shared, &id).await?;
+            (call.recording, belongs) = recording(shared, id).await?;
         }
         Target::User => {
             let user = Some(call.param("user")).filter(|user| !user.is_empty());
@@ -196,7 +199,12 @@ type Known =
     (Option<(crate::archive::record::Record, Option<crate::archive::details::Details>)>, Option<Belongs>);
 
 /// What is known of a recording. One that there is not is nobody's: whoever does not reach it learns no more.
-async fn recording(shared: &Arc<Shared>, id: &RecordingId) -> Result<Known, Problem> {
+async fn recording(shared: &Arc<Shared>, id: RecordingId) -> Result<Known, Problem> {
+    let shared = Arc::clone(shared);
+    aside(async move { look_up(&shared, &id).await }).await
+}
+
+async fn look_up(shared: &Shared, id: &RecordingId) -> Result<Known, Problem> {
     let Some(record) = shared.intake.catalog().get(id).await? else {
         return Ok((None, Some(Belongs::default())));
     };

@@ -13,6 +13,7 @@ mod guard;
 mod manifest;
 mod openapi;
 mod people;
+mod places;
 mod play;
 mod problem;
 mod qr;

@@ -23,6 +23,7 @@ use crate::archive::access::{Action, Grant, Refusal};
 use crate::archive::entry::Outcome;
 use crate::archive::reach::Belongs;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use crate::base::limits::CHUNK_BYTES;
 use crate::base::time::Stamp;
 use crate::codec::loudness::{self, Loudness};
 use crate::codec::wav;
@@ -33,7 +34,7 @@ use crate::shell::vault::place::Place;
 use crate::web::call::{Call, json as answer, ok};
 use crate::web::problem::Problem;
 use crate::web::recordings::unknown;
-use crate::web::shared::{Play, Shared, beside, lock, random};
+use crate::web::shared::{Play, Shared, aside, beside, lock, random};
 
 /// Begins to hear one: the log has who, what and why.
 pub(super) async fn begin(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
@@ -89,14 +90,14 @@ pub(super) async fn bytes(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let play = find(&shared, &call, now)?;
     let number: usize = call.param("file").parse().map_err(|_| unknown_play())?;
     let file = play.record.files.get(number).filter(|file| is_audio(&file.name)).ok_or_else(unknown_play)?;
-    let sound = Arc::new(Sound::open(&shared, &play.record, file).await?);
+    let sound = Sound::open(&shared, &play.record, file).await?;
     let size = sound.opener.plain_bytes();
     let (range, is_part) = match wanted(&call, size)? {
         Some(range) => (range, true),
         None => (0..size, false),
     };
     // Opened before anything is answered: what does not open is told as that.
-    let first = sound.part(&range).await?;
+    let first = sound.part(range.clone()).await?;
     let told = json!({ "trace": trace, "file": file.name, "from": range.start, "to": range.end, "of": size });
     logged(&shared, Arc::clone(&play.grant), Outcome::Done(told)).await?;
     let (kind, length) = (media_type(&file.name), range.end - range.start);
@@ -121,6 +122,10 @@ pub(super) async fn peaks(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let play = find(&shared, &call, now)?;
     let number: usize = call.param("file").parse().map_err(|_| unknown_play())?;
     let file = play.record.files.get(number).filter(|file| is_audio(&file.name)).ok_or_else(unknown_play)?;
+    // Who waits does so until it is their turn, also where nobody is there any more to see it.
+    let full =
+        |_| Problem::too_many(5, "too many recordings are being drawn: try again in a few seconds");
+    let _waiting = shared.drawing_or_waiting.try_acquire().map_err(full)?;
     let sound = Sound::open(&shared, &play.record, file).await?;
     // One after the other: each takes its memory, and all of a processor.
     let _drawing = shared.drawing.acquire().await.map_err(|fault| Problem::fault("drawing it", &fault))?;
@@ -175,13 +180,17 @@ impl Sound {
         shared: &Arc<Shared>,
         record: &Record,
         file: &ArchivedFile,
-    ) -> Result<Self, Problem> {
+    ) -> Result<Arc<Self>, Problem> {
+        let (shared, record, file) = (Arc::clone(shared), record.clone(), file.clone());
+        aside(async move { Self::find(&shared, &record, &file).await.map(Arc::new) }).await
+    }
+
+    async fn find(shared: &Shared, record: &Record, file: &ArchivedFile) -> Result<Self, Problem> {
         let ring = shared.intake.keys().ok_or_else(Problem::locked)?;
         let (id, epoch) = (record.id, record.epoch().ok_or_else(unknown)?);
-        let identities = beside(shared, move |_| {
-            ring.opens(&epoch, &id).map_err(|fault| Problem::fault("finding its key", &fault))
-        });
-        let identities = identities.await?.ok_or_else(unknown)?;
+        let identities = ring.opens(&epoch, &id);
+        let identities = identities.map_err(|fault| Problem::fault("finding its key", &fault))?;
+        let identities = identities.ok_or_else(unknown)?;
         let (header_at, object) =
             (file.header_object(&id, record.receipt.start), file.body_object(&id, record.receipt.start));
         let mut last = Problem::not_found(format!("recording {id} has no copy that can be read"));
@@ -216,33 +225,62 @@ impl Sound {
     }
 
     /// All of it, where it is no longer than `bytes_max`.
-    pub(super) async fn whole(&self, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    pub(super) async fn whole(self: &Arc<Self>, bytes_max: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         let size = self.opener.plain_bytes();
         if size > bytes_max {
             let detail = format!("a file of {size} bytes is too long to be shown: export the recording");
             return Err(Problem::new(StatusCode::CONFLICT, "too-long", detail));
         }
+        let sound = Arc::clone(self);
+        aside(async move { sound.read_whole().await }).await
+    }
+
+    async fn read_whole(&self) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let size = self.opener.plain_bytes();
         // Never grown: what is left behind by that would not be zeroed.
         let mut whole = Zeroizing::new(Vec::with_capacity(size as usize));
         while (whole.len() as u64) < size {
-            let part = self.part(&(whole.len() as u64..size)).await?;
-            if part.is_empty() {
+            let before = whole.len();
+            let chunk = self.opener.chunk_at(before as u64);
+            let end = self.opener.chunk_at(size - 1).min(chunk + CHUNKS_AT_ONCE - 1) + 1;
+            let mut plain = self.chunks(chunk..end).await.unwrap_or_default();
+            if plain.is_empty() {
+                // Each of them may be whole somewhere.
+                for chunk in chunk..end {
+                    plain.extend(self.chunks(chunk..chunk + 1).await?);
+                }
+            }
+            plain.iter().for_each(|part| whole.extend_from_slice(part));
+            if whole.len() == before {
                 return Err(Problem::fault("reading a recording", &format!("{} ends too early", self.id)));
             }
-            whole.extend_from_slice(&part);
         }
         Ok(whole)
     }
 
-    /// What of a range is in the chunk in which it begins, from the first place where that is whole.
-    async fn part(&self, range: &Range<u64>) -> Result<Bytes, Problem> {
+    /// What of a range is in the chunk in which it begins.
+    async fn part(self: &Arc<Self>, range: Range<u64>) -> Result<Bytes, Problem> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let chunk = self.opener.chunk_at(range.start);
-        let place = self.opener.place_of(chunk).ok_or_else(unknown)?;
+        let (sound, chunk) = (Arc::clone(self), self.opener.chunk_at(range.start));
+        let plain = aside(async move { sound.chunks(chunk..chunk + 1).await }).await?;
+        let plain = plain.into_iter().next().ok_or_else(unknown)?;
+        let begins = chunk * CHUNK_BYTES as u64;
+        let from = (range.start - begins) as usize;
+        let to = plain.len().min((range.end - begins) as usize);
+        // Zeroed with the last of it: a copy would not be.
+        Ok(Bytes::from_owner(plain).slice(from.min(to)..to))
+    }
+
+    /// Chunks that follow one another, from the first place where all of them are whole.
+    async fn chunks(&self, chunks: Range<u64>) -> Result<Vec<Zeroizing<Vec<u8>>>, Problem> {
+        let places: Option<Vec<_>> = chunks.clone().map(|chunk| self.opener.place_of(chunk)).collect();
+        let places = places.ok_or_else(unknown)?;
+        let (Some(first), Some(last)) = (places.first(), places.last()) else { return Err(unknown()) };
+        let all = first.start..last.end;
         for copy in &self.places {
-            let sealed = match copy.get(&self.object, Some(place.clone())).await {
+            let sealed = match copy.get(&self.object, Some(all.clone())).await {
                 Ok(Some(sealed)) => sealed,
                 Ok(None) => continue,
                 Err(fault) => {
@@ -250,15 +288,16 @@ impl Sound {
                     continue;
                 }
             };
-            match self.opener.chunk(chunk, &sealed) {
+            let open = |(chunk, place): (u64, &Range<u64>)| {
+                let place = (place.start - all.start) as usize..(place.end - all.start) as usize;
+                self.opener.chunk(chunk, sealed.get(place).unwrap_or_default())
+            };
+            match chunks.clone().zip(&places).map(open).collect::<Result<Vec<_>, _>>() {
                 Ok(mut plain) => {
-                    if self.is_wav && chunk == 0 {
-                        set_lengths(&mut plain, self.opener.plain_bytes());
+                    if let Some(first) = plain.first_mut().filter(|_| self.is_wav && chunks.start == 0) {
+                        set_lengths(first, self.opener.plain_bytes());
                     }
-                    let begins = chunk * crate::base::limits::CHUNK_BYTES as u64;
-                    let from = (range.start - begins) as usize;
-                    let to = plain.len().min((range.end - begins) as usize);
-                    return Ok(Bytes::copy_from_slice(&plain[from.min(to)..to]));
+                    return Ok(plain);
                 }
                 Err(fault) => {
                     tracing::error!(recording = %self.id, place = copy.name(), "a copy does not open: {fault}");
@@ -283,7 +322,7 @@ fn parts(
             }
             let part = match ready {
                 Some(part) => Ok(part),
-                None => sound.part(&range).await,
+                None => sound.part(range.clone()).await,
             };
             match part {
                 Ok(part) if !part.is_empty() => {
@@ -354,6 +393,8 @@ const OTHER: &str = "application/octet-stream";
 const NONCE: u64 = NONCE_BYTES as u64;
 /// How long what was begun may be heard: a call and some pauses.
 const LASTS: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
+/// Chunks of a whole file that are read at once: 4 MiB.
+const CHUNKS_AT_ONCE: u64 = 64;
 const PLAYS_MAX: usize = 10_000;
 /// Stretches of which the loudest sample is told.
 const PEAKS: usize = 1_200;

@@ -16,42 +16,63 @@ use crate::shell::vault::catalog::search::{Hit, LIMIT_MAX};
 use crate::web::call::{Call, ok};
 use crate::web::play::is_audio;
 use crate::web::problem::Problem;
-use crate::web::shared::Shared;
+use crate::web::shared::{Shared, aside};
 
 /// Finds recordings, newest first.
 pub(super) async fn search(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
-    let query = query(&call)?;
+    let query = Arc::new(query(&call)?);
     let limit: usize = parsed(&call, "limit")?.unwrap_or(LIMIT);
     if limit == 0 || limit > LIMIT_MAX {
         return Err(Problem::bad(format!("`limit` is from 1 to {LIMIT_MAX}")));
     }
-    let mut after: Option<Cursor> = parsed(&call, "after")?;
+    let (grant, who) = (call.grant()?, call.who()?);
+    let (actor, user) = (&who.actor, who.name.as_str());
+    let mut after = after(&shared, &call, user)?;
     let ring = shared.intake.keys().ok_or_else(Problem::locked)?;
-    let (grant, actor) = (call.grant()?, &call.who()?.actor);
     let teams = &shared.vault().config.teams;
-    let (mut hits, mut unreadable) = (Vec::new(), 0);
+    // Who sees only so much looks through others' as well, and learns nothing of them: not where they are either.
+    let is_limited = !actor.reaches(Action::Search, &Belongs::default());
+    let (mut hits, mut last, mut unreadable) = (Vec::new(), None, 0);
     // Of pages in which little is within reach, a few: what follows is asked for.
-    for _ in 0..PAGES_MAX {
-        let page =
-            shared.intake.catalog().search(grant, &query, &*ring, after.as_ref(), limit - hits.len()).await?;
-        let is_reached = |hit: &Hit| {
+    'pages: for _ in 0..PAGES_MAX {
+        let (shared, grant, query) = (Arc::clone(&shared), Arc::clone(grant), Arc::clone(&query));
+        let (ring, wanted) = (Arc::clone(&ring), if is_limited { LIMIT_MAX } else { limit - hits.len() });
+        let page = aside(async move {
+            Ok(shared.intake.catalog().search(&grant, &query, &*ring, after.as_ref(), wanted).await?)
+        });
+        let page = page.await?;
+        after = page.next;
+        unreadable += page.unreadable.len();
+        let is_reached = |hit: &&Hit| {
             let belongs = hit.details.as_ref().map(|details| Belongs::of(details, teams));
             actor.reaches(Action::Search, &belongs.unwrap_or_default())
         };
-        hits.extend(
-            page.hits
-                .iter()
-                .filter(|hit| is_reached(hit))
-                .map(|hit| told(&hit.record, hit.details.as_ref(), teams)),
-        );
-        unreadable += page.unreadable.len();
-        after = page.next;
-        if after.is_none() || hits.len() >= limit {
+        for hit in page.hits.iter().filter(is_reached) {
+            if hits.len() == limit {
+                after = last;
+                break 'pages;
+            }
+            hits.push(told(&hit.record, hit.details.as_ref(), teams));
+            last = Some(Cursor { start: hit.record.receipt.start, id: hit.record.id });
+        }
+        if after.is_none() || hits.len() == limit {
             break;
         }
     }
-    let next = after.map(|after| after.to_string());
+    let next = match after {
+        Some(after) if is_limited => Some(shared.goes_on.seal(user, &after)?),
+        after => after.map(|after| after.to_string()),
+    };
+    let unreadable = if is_limited { 0 } else { unreadable };
     Ok(ok(&json!({ "recordings": hits, "next": next, "unreadable": unreadable })))
+}
+
+/// Where to go on: as it is, or sealed.
+fn after(shared: &Shared, call: &Call, user: &str) -> Result<Option<Cursor>, Problem> {
+    let Some(shown) = call.query("after") else { return Ok(None) };
+    let place = shown.parse().ok().or_else(|| shared.goes_on.open(user, shown));
+    let none = || Problem::bad("`after` is no `next` of yours since the vault was started: search anew");
+    place.map(Some).ok_or_else(none)
 }
 
 /// One recording.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::archive::access::{Action, Grant};
@@ -24,6 +25,7 @@ use crate::shell::vault::intake::Intake;
 use crate::shell::vault::place::Place;
 use crate::shell::vault::users::UserStore;
 use crate::web::WebError;
+use crate::web::places::Places;
 use crate::web::problem::Problem;
 use crate::web::recall;
 
@@ -35,6 +37,8 @@ pub(super) struct Shared {
     pub(super) throttle: Mutex<Throttle>,
     pub(super) sessions: Mutex<Sessions>,
     pub(super) pending: Mutex<BTreeMap<[u8; 32], Pending>>,
+    /// Where searches go on.
+    pub(super) goes_on: Places,
     pub(super) plays: Mutex<BTreeMap<String, Arc<Play>>>,
     /// Requests of an address.
     pub(super) asked: Mutex<Rate<Network>>,
@@ -50,6 +54,8 @@ pub(super) struct Shared {
     pub(super) hashing_or_waiting: Semaphore,
     /// Pictures of recordings that are made at once.
     pub(super) drawing: Semaphore,
+    /// Those, and who waits for it.
+    pub(super) drawing_or_waiting: Semaphore,
     pub(super) decoy: Password,
     pub(super) cost: Cost,
     /// Names that requests may have in `Host`, besides those of loopback.
@@ -98,6 +104,7 @@ impl Shared {
             throttle: Mutex::new(throttle),
             sessions: Mutex::default(),
             pending: Mutex::default(),
+            goes_on: Places::new(&mut OsRandom::new()?),
             plays: Mutex::default(),
             asked: Mutex::new(Rate::new(ASKED_MAX, ASKED_SECONDS)),
             played: Mutex::new(Rate::new(PLAYED_MAX, HOUR)),
@@ -106,6 +113,7 @@ impl Shared {
             hashing: Semaphore::new(HASHING_MAX),
             hashing_or_waiting: Semaphore::new(HASHING_OR_WAITING_MAX),
             drawing: Semaphore::new(1),
+            drawing_or_waiting: Semaphore::new(DRAWING_OR_WAITING_MAX),
             decoy: Password::decoy(cost, &mut OsRandom::new()?),
             cost,
             names,
@@ -178,6 +186,16 @@ pub(super) async fn beside<T: Send + 'static>(
     done.unwrap_or_else(|fault| Err(Problem::fault("answering", &fault)))
 }
 
+/// Does beside the requests what reads disks or opens keys on the way, although it is written as what waits: the vault
+/// has one thread for all that waits.
+pub(super) async fn aside<T: Send + 'static>(
+    act: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let runtime = Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(act)).await;
+    done.unwrap_or_else(|fault| Err(Problem::fault("answering", &fault)))
+}
+
 /// Requests of one address in [`ASKED_SECONDS`].
 const ASKED_MAX: u32 = 600;
 const ASKED_SECONDS: u32 = 60;
@@ -188,4 +206,5 @@ const PLAYED_MAX: u32 = 120;
 const PLAYED_MUCH: u32 = 20;
 const HASHING_MAX: usize = 2;
 const HASHING_OR_WAITING_MAX: usize = 32;
+const DRAWING_OR_WAITING_MAX: usize = 32;
 const PENDING_MAX: usize = 10_000;

@@ -1,6 +1,6 @@
 //! A replay that is asked to stop finishes what it has read, and leaves nothing half done.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -50,6 +50,35 @@ fn a_stopped_replay_finishes_what_it_has() {
     assert_eq!(manifests.len() as u64, recipe.calls);
     assert!(manifests.iter().all(|manifest| manifest["state"] == "interrupted"), "{manifests:?}");
     assert_success(&sejf(&["verify", text(&out), "-i", &bench.key()]));
+}
+
+/// Whoever asks twice leaves nothing behind either: the folder has a key, and recordings.
+#[test]
+fn a_demo_that_is_asked_twice_to_stop_removes_its_folder() {
+    for signals in [[Signal::INT, Signal::INT], [Signal::HUP, Signal::TERM]] {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sejf"))
+            .args(["demo", "--web"])
+            .env("TMPDIR", dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut said = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        while !line.starts_with("Later: ") {
+            line.clear();
+            assert!(said.read_line(&mut line).expect("text") > 0, "it ended before its page was there");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 1);
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id")).expect("not 0");
+        for signal in signals {
+            kill_process(pid, signal).expect("signal");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let status = child.wait().expect("the program ends");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("folder").count(), 0, "{signals:?}");
+        assert_eq!(status.code(), Some(0), "{signals:?}");
+    }
 }
 
 #[test]

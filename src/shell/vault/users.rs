@@ -122,7 +122,8 @@ impl UserStore {
     /// All users as they are now.
     pub fn users(&self, vault: &Vault) -> Result<Arc<Users>, UsersError> {
         let mut seen = self.seen();
-        if seen.file.as_ref() != Some(&file_id(vault)?) {
+        // What is left of a change may be one that the log has: it is finished, or removed.
+        if seen.file.as_ref() != Some(&file_id(vault)?) || is_there(vault, NEXT)? {
             let _lock = lock(vault)?;
             load(vault, &mut seen)?;
         }
@@ -207,7 +208,7 @@ fn load(vault: &Vault, seen: &mut Seen) -> Result<(), UsersError> {
     look_through(vault, seen)?;
     let id = file_id(vault)?;
     if seen.file.as_ref() == Some(&id) {
-        return Ok(());
+        return remove_left_over(vault);
     }
     let (path, named) = (vault.home.join(FILE), seen.named.as_deref());
     let mut sealed = read(vault, FILE)?;
@@ -231,7 +232,18 @@ fn load(vault: &Vault, seen: &mut Seen) -> Result<(), UsersError> {
         }
     };
     seen.file = Some(file_id(vault)?);
-    Ok(())
+    remove_left_over(vault)
+}
+
+/// What the log never had, once the file is the one that it names. Under the lock.
+fn remove_left_over(vault: &Vault) -> Result<(), UsersError> {
+    let path = vault.home.join(NEXT);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(UsersError::Io { doing: "removing what a change left behind,", path, source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Finds what the log says last of the file: backwards, for the log is long and people sign in often.
@@ -246,6 +258,8 @@ fn look_through(vault: &Vault, seen: &mut Seen) -> Result<(), UsersError> {
         let (entries, _) = vault.log.read_from(from, to - from)?;
         if let Some(named) = entries.iter().rev().find_map(|entry| named_in(entry)) {
             seen.named = Some(named);
+            // Also where the file is still that of before: whoever was to replace it may have been killed.
+            seen.file = None;
             break;
         }
         to = from;
@@ -290,6 +304,11 @@ fn read(vault: &Vault, name: &str) -> Result<Option<Vec<u8>>, UsersError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(UsersError::Io { doing: "reading", path, source }),
     }
+}
+
+fn is_there(vault: &Vault, name: &str) -> Result<bool, UsersError> {
+    let path = vault.home.join(name);
+    path.try_exists().map_err(|source| UsersError::Io { doing: "looking for", path, source })
 }
 
 fn file_id(vault: &Vault) -> Result<Option<FileId>, UsersError> {

@@ -1,5 +1,6 @@
 mod matrix;
 mod requests;
+mod sound;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,23 +78,30 @@ impl World {
         let vault = Arc::new(Vault::open(&home).unwrap());
         let ring = Arc::new(vault.unlock(&[Identities::parse(&identity).unwrap()]).unwrap());
         let intake = Intake::open(vault).await.unwrap();
-        intake.set_keys(Some(Arc::clone(&ring)));
+        intake.set_keys(Some(ring));
+        let shared = Arc::new(Shared::new(intake, vec!["vault.example.org".into()], CHEAP).unwrap());
+        let world = Self { _dir: dir, shared, own: record(1).id, other: record(2).id };
+        world.take_in(&[(1, "jana"), (2, "ola")]).await;
+        world
+    }
+
+    /// Takes recordings in, of who spoke; the later the higher the number.
+    pub(super) async fn take_in(&self, recordings: &[(u64, &str)]) -> Vec<RecordingId> {
+        let ring = self.shared.intake.keys().unwrap();
         let mut records = Vec::new();
-        for (number, agent) in [(1, "jana"), (2, "ola")] {
-            let record = record(number);
+        for (number, agent) in recordings {
+            let record = record(*number);
             let epoch = record.epoch().unwrap();
             let envelope = ring.envelopes_for(&epoch, &[record.id]).unwrap().remove(0);
             let details =
-                Details { caller: "+48221234567".into(), agents: vec![agent.into()], ..Details::default() };
+                Details { caller: "+48221234567".into(), agents: vec![(*agent).into()], ..Details::default() };
             let key = ring.index_keys(&epoch).unwrap().remove(0);
             let sealed = details.seal(&envelope, &mut OsRandom::new().unwrap());
             let indexed = Some(Indexed { details: sealed, terms: key.terms(&details) });
             records.push(NewRecord { record, indexed });
         }
-        intake.catalog().take_in(&records).await.unwrap();
-        let [own, other] = [records[0].record.id, records[1].record.id];
-        let shared = Arc::new(Shared::new(intake, vec!["vault.example.org".into()], CHEAP).unwrap());
-        Self { _dir: dir, shared, own, other }
+        self.shared.intake.catalog().take_in(&records).await.unwrap();
+        records.iter().map(|one| one.record.id).collect()
     }
 
     /// A user with these roles, who may sign in. Their second factor.

@@ -11,6 +11,7 @@ use super::{Browser, HOST, PASSWORD, World, kind, request, roles, route, told, w
 use crate::archive::access::{Action, Role};
 use crate::archive::entry::Outcome;
 use crate::archive::reach::Reach;
+use crate::archive::search::Cursor;
 use crate::archive::throttle::FAILURES_MAX;
 use crate::archive::totp;
 use crate::shell::clock;
@@ -188,6 +189,68 @@ fn passwords_are_hashed_so_many_at_once() {
         }
         drop(held);
         assert_eq!(first(&world, PASSWORD).await.0, StatusCode::OK);
+    });
+}
+
+/// Of others' recordings it is not said that there are any, nor when.
+#[test]
+fn a_page_goes_on_from_nothing_that_is_anothers() {
+    wait(async {
+        let world = World::new().await;
+        let ids = world.take_in(&[(3, "jana"), (4, "ola"), (5, "ola"), (6, "jana")]).await;
+        let many: Vec<_> = (7..30).map(|number| (number, "ola")).collect();
+        world.take_in(&many).await;
+        let sales = Reach::of(["sales".to_owned()], []);
+        world.user("rita", roles(Role::Reviewer, sales));
+        world.user("ewa", roles(Role::Reviewer, Reach::All));
+        let browser = world.browser("rita", 0);
+        let ask = async |path: &str| world.ask("search", path, Some(&browser), &Value::Null).await.1;
+        let mut path = "/api/v1/recordings?limit=1".to_owned();
+        for (at, own) in [ids[3], ids[0], world.own].into_iter().enumerate() {
+            let page = ask(&path).await;
+            assert_eq!(page["recordings"].as_array().unwrap().len(), 1, "{page}");
+            assert_eq!(page["recordings"][0]["id"], own.to_string());
+            let Some(next) = page["next"].as_str() else {
+                assert_eq!(at, 2, "{page}");
+                continue;
+            };
+            assert!(next.parse::<Cursor>().is_err(), "it says where it is: {next}");
+            path = format!("/api/v1/recordings?limit=1&after={next}");
+        }
+        let all = world.browser("ewa", 0);
+        let (_, answer) = world.ask("search", &path, Some(&all), &Value::Null).await;
+        assert_eq!(kind(&answer), "request", "another's place");
+        let (_, page) =
+            world.ask("search", "/api/v1/recordings?limit=1", Some(&all), &Value::Null).await;
+        assert!(page["next"].as_str().unwrap().parse::<Cursor>().is_ok(), "{page}");
+    });
+}
+
+/// Whoever asks and goes away takes as much of what is bounded as whoever stays.
+#[test]
+fn a_connection_that_is_closed_frees_nothing_of_what_goes_on() {
+    wait(async {
+        let world = std::rc::Rc::new(World::new().await);
+        let all = world.shared.hashing_or_waiting.available_permits();
+        let shared = std::sync::Arc::clone(&world.shared);
+        let hashing = u32::try_from(shared.hashing.available_permits()).unwrap();
+        let held = shared.hashing.acquire_many(hashing).await.unwrap();
+        let local = tokio::task::LocalSet::new();
+        let asking = std::rc::Rc::clone(&world);
+        let asked = local.spawn_local(async move { first(&asking, PASSWORD).await });
+        let waits = async {
+            while world.shared.hashing_or_waiting.available_permits() == all {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        local.run_until(waits).await;
+        asked.abort();
+        assert!(local.run_until(asked).await.unwrap_err().is_cancelled());
+        assert_eq!(world.shared.hashing_or_waiting.available_permits(), all - 1);
+        drop(held);
+        while world.shared.hashing_or_waiting.available_permits() < all {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
     });
 }
 

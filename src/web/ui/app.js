@@ -131,7 +131,8 @@ async function route() {
   const context = {
     me,
     refresh: route,
-    onLeave: (done) => (leave = done),
+    // Of a place that arrives after it was left, it is time already.
+    onLeave: (done) => (mine === turn ? (leave = done) : done()),
     change: (now) => Object.assign(me, now),
   };
   try {

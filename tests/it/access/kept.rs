@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use sejf::archive::access::Action;
 use sejf::archive::entry::Entry;
@@ -13,6 +14,7 @@ use sejf::seal::random::Seeded;
 use sejf::shell::vault::home::Vault;
 use sejf::shell::vault::users::{UserStore, UsersError, Voice};
 
+use crate::support::text;
 use crate::vault_intake::World;
 
 fn name(text: &str) -> UserName {
@@ -93,6 +95,34 @@ fn what_was_killed_half_way_is_done_or_is_not() {
     assert_eq!(names(&vault, &UserStore::default()).unwrap(), ["ewa", "jan"]);
     add(&vault, &store, "ola").unwrap();
     assert_eq!(names(&vault, &store).unwrap(), ["ewa", "jan", "ola"]);
+}
+
+/// What was killed before the file was replaced, while another process has read the file of before: it has not changed.
+#[test]
+fn what_another_process_was_killed_at_is_finished_by_one_that_runs() {
+    let kept = Kept::new();
+    let (vault, store) = (kept.world.vault(), UserStore::default());
+    add(&vault, &store, "ewa").unwrap();
+    let home = kept.world.bench.path("home");
+    let copied = Command::new("cp").args(["-a", text(&home), text(&home.with_file_name("copy"))]).status();
+    assert!(copied.unwrap().success());
+    // The same change, elsewhere: its file, and what the log has of it.
+    let elsewhere = Vault::open(&home.with_file_name("copy")).unwrap();
+    let (_, before) = elsewhere.log.read_from(0, 1).unwrap();
+    add(&elsewhere, &UserStore::default(), "jan").unwrap();
+    let (entries, _) = elsewhere.log.read_from(before, 100).unwrap();
+    let entries: Vec<_> = entries.iter().map(|bytes| Entry::from_bytes(bytes).unwrap()).collect();
+    let next = kept.file.with_file_name("users.next");
+    let write = || fs::copy(home.with_file_name("copy/users"), &next).unwrap();
+    // Written, and the log never had it.
+    write();
+    assert_eq!(names(&vault, &store).unwrap(), ["ewa"]);
+    assert!(!next.exists(), "what the log does not name is not left there");
+    write();
+    vault.log.write(&entries).unwrap();
+    add(&vault, &store, "ola").unwrap();
+    assert_eq!(names(&vault, &store).unwrap(), ["ewa", "jan", "ola"]);
+    assert!(!next.exists());
 }
 
 #[test]
