@@ -12,7 +12,7 @@ use sejf::shell::vault::catalog::recorders::Position;
 use sejf::shell::verify::{BundleFault, ReadLog};
 
 use crate::bundle::{check, export, files, name, named};
-use crate::support::{assert_success, installed, sejf, text};
+use crate::support::{Bench, assert_success, installed, sejf, text};
 use crate::vault_made::{MadeVault, wait};
 
 fn export_to(made: &MadeVault, more: &[&str]) -> Output {
@@ -55,6 +55,31 @@ fn one_file_holds_what_a_folder_holds() {
         let unpacked = check(&dir, &made);
         assert!(unpacked.faults.is_empty(), "{:?}", unpacked.faults);
         assert_eq!((unpacked.files, unpacked.bytes), (report.files, report.bytes));
+    }
+}
+
+/// The first place has a copy that is changed, which is seen only when all of it was written.
+#[test]
+fn one_file_has_the_whole_copy_alone() {
+    let (made, receiver) = (MadeVault::new(), Bench::new());
+    let (store, second) = (made.bench.path("store"), made.bench.path("second"));
+    assert!(Command::new("cp").args(["-a", text(&store), text(&second)]).status().unwrap().success());
+    let config = made.home.join("vault.toml");
+    let place =
+        format!("\n[[place]]\nname = \"second\"\nsite = \"there\"\nkind = \"directory\"\npath = {second:?}\n");
+    std::fs::write(&config, std::fs::read_to_string(&config).unwrap() + &place).unwrap();
+    for path in files(&store).iter().filter(|path| text(path).ends_with(".body")) {
+        let mut bytes = std::fs::read(path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    let under_a_key = ["-r", &receiver.recipient];
+    for (name, more, followed) in [("plain.tar", &[][..], 2), ("sealed.tar", &under_a_key, 0)] {
+        let file = made.bench.path(name);
+        assert_success(&tar_of(&made, &file, more));
+        let report = check(&file, &made);
+        assert!(report.faults.is_empty(), "{name}: {:?}", report.faults);
+        assert_eq!((report.proved, report.followed), (2, followed), "{name}");
     }
 }
 
