@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use sejf::archive::bundle::{Bundle, Origin};
 use sejf::archive::report::Language;
 use sejf::seal::identity::Identities;
 use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order, To};
@@ -170,6 +171,27 @@ fn under_the_receivers_key_nothing_is_in_the_open() {
         let found = bytes.windows(caller.len()).any(|window| window == caller.as_bytes());
         assert!(!found && !bytes.starts_with(b"OggS"), "{}", path.display());
     }
+}
+
+/// What a program prints is kept in places where no key belongs.
+#[test]
+fn what_is_printed_has_no_file_key() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    let output = export(&made, &to, &["--json"]);
+    assert_success(&output);
+    let bundle: Bundle = serde_json::from_slice(&std::fs::read(to.join("bundle.json")).unwrap()).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let mut keys = 0;
+    for file in bundle.recordings.iter().flat_map(|recording| &recording.files) {
+        let Some(Origin::Disclosed { file_key, .. }) = &file.origin else { panic!("{file:?}") };
+        assert!(!said.contains(file_key), "{said}");
+        keys += 1;
+    }
+    assert_eq!(keys, 4);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["id"], &said["entry"]), (&bundle.id.into(), &bundle.entry.into()));
+    assert_eq!(said["recordings"], serde_json::json!(made.ids));
 }
 
 #[test]
