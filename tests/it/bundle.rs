@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use sejf::archive::bundle::{Bundle, Origin};
+use sejf::archive::export_request::Approved;
 use sejf::archive::report::Language;
 use sejf::seal::identity::Identities;
-use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order, To};
+use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order, PlainWriter, To};
 use sejf::shell::vault::home::Vault;
 use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
 
@@ -287,6 +288,22 @@ fn a_list_that_is_no_file_is_told_and_not_read() {
 fn nothing_is_given_away_that_the_log_does_not_have() {
     let made = MadeVault::new();
     let to = made.bench.path("bundle");
+    let damage = |plain: &mut dyn std::io::Read, _, to: &mut dyn std::io::Write| {
+        std::fs::write(made.home.join("log/receipts/recorder.pub"), "somebody else's\n")?;
+        std::io::copy(plain, to).map(drop)
+    };
+    let refused = export_here(&made, &to, &damage, None).unwrap_err();
+    assert!(matches!(refused, ExportError::Log(_)), "{refused}");
+    assert!(!to.exists(), "a bundle that nobody knows of");
+}
+
+/// Exports in this process.
+pub(crate) fn export_here(
+    made: &MadeVault,
+    to: &Path,
+    write: &PlainWriter<'_>,
+    approved: Option<&Approved>,
+) -> Result<Bundle, ExportError> {
     let vault = Vault::open(&made.home).unwrap();
     let key = std::fs::read_to_string(made.bench.key()).unwrap();
     let ring = vault.unlock(&[Identities::parse(&key).unwrap()]).unwrap();
@@ -294,21 +311,14 @@ fn nothing_is_given_away_that_the_log_does_not_have() {
     let catalog = runtime.block_on(vault.catalog()).unwrap();
     let (actor, places) = (vault.actor_of(&ring), vault.places().unwrap());
     let exporter = Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime };
-    let damage = |plain: &mut dyn std::io::Read, _, to: &mut dyn std::io::Write| {
-        std::fs::write(made.home.join("log/receipts/recorder.pub"), "somebody else's\n")?;
-        std::io::copy(plain, to).map(drop)
-    };
-    let order = Order {
+    exporter.export(&Order {
         ids: &made.ids,
-        to: To::Folder(&to),
-        receiver: "x",
+        to: To::Folder(to),
+        receiver: approved.map_or("x", |approved| &approved.request().receiver),
         reason: vault.reason("audit", "").unwrap(),
         actor: &actor,
         language: Language::English,
-        handing: Handing::Plain(&damage),
-        approved: None,
-    };
-    let refused = exporter.export(&order).unwrap_err();
-    assert!(matches!(refused, ExportError::Log(_)), "{refused}");
-    assert!(!to.exists(), "a bundle that nobody knows of");
+        handing: Handing::Plain(write),
+        approved,
+    })
 }

@@ -1,5 +1,6 @@
 //! How bundles are given: as one file, by two people, and without what is of others.
 
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -9,9 +10,11 @@ use sejf::seal::event::Entry;
 use sejf::shell::vault::catalog::Catalog;
 use sejf::shell::vault::catalog::awaited::NewEntries;
 use sejf::shell::vault::catalog::recorders::Position;
+use sejf::shell::vault::export_requests;
+use sejf::shell::vault::home::Vault;
 use sejf::shell::verify::{BundleFault, ReadLog};
 
-use crate::bundle::{check, export, files, name, named};
+use crate::bundle::{check, export, export_here, files, name, named};
 use crate::support::{Bench, assert_success, installed, sejf, text};
 use crate::vault_made::{MadeVault, wait};
 
@@ -203,6 +206,41 @@ fn more_than_one_gives_alone_takes_a_second_person() {
     for words in ["second-person", "export-asked", "export-agreed", "export-withdrawn"] {
         assert!(entries.iter().any(|entry| entry.contains(words)), "{words}");
     }
+}
+
+/// Two who have read at once that it may be made.
+#[test]
+fn a_request_is_made_once_also_by_two_at_once() {
+    let made = MadeVault::new();
+    let (home, jan, ewa) = (text(&made.home).to_owned(), made.jan.key(), made.bench.key());
+    let ids: Vec<String> = made.ids.iter().map(ToString::to_string).collect();
+    let say = |what: &[&str], key: &str| sejf(&[what, &["--reason", "court-order", "-i", key]].concat());
+    let asked = say(&["export", "ask", &home, &ids[0], &ids[1], "--for", "Sąd"], &ewa);
+    assert_success(&asked);
+    let said = String::from_utf8(asked.stdout).unwrap();
+    let number = said.split([' ', ':']).nth(1).unwrap().to_owned();
+    assert_success(&say(&["export", "approve", &home, "--request", &number], &jan));
+    let vault = Vault::open(&made.home).unwrap();
+    let approved = || {
+        let number = number.parse().unwrap();
+        export_requests::read(&vault.log, number).unwrap().get(number).unwrap().approved().unwrap()
+    };
+    let (one, other) = (approved(), approved());
+    let plain =
+        |plain: &mut dyn Read, _, to: &mut dyn Write| std::io::copy(plain, to).map(drop);
+    // Who takes it back waits for who makes it, and is told.
+    let alone = export_requests::alone(&vault).unwrap();
+    let args = ["export", "withdraw", &home, "--request", &number, "--reason", "court-order", "-i", &ewa];
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_sejf")).args(args).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(waiting.try_wait().unwrap().is_none(), "withdrawn while it was being made");
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    drop(alone);
+    let (first, second) = (made.bench.path("first"), made.bench.path("second"));
+    export_here(&made, &first, &plain, Some(&one)).unwrap();
+    let refused = export_here(&made, &second, &plain, Some(&other)).unwrap_err().to_string();
+    assert!(refused.contains("was made already") && !second.exists(), "{refused}");
 }
 
 /// A recorder that sends: of its log the catalog has hashes, and no bundle has anything of others' entries.

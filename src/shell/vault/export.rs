@@ -33,7 +33,7 @@ use crate::shell::entropy::{NoRandomness, OsRandom};
 use crate::shell::receipts::{DIR_NAME, ReceiptsError};
 use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
-use crate::shell::vault::export_requests;
+use crate::shell::vault::export_requests::{self, ExportRequestError};
 use crate::shell::vault::home::{Vault, VaultError};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
@@ -141,6 +141,9 @@ pub enum ExportError {
     /// The log.
     #[error(transparent)]
     Log(#[from] ReceiptsError),
+    /// What was asked for counts no longer, or another is exporting.
+    #[error(transparent)]
+    Request(#[from] ExportRequestError),
     /// The second person has agreed to something else.
     #[error(
         "request {number} is of other recordings, for another receiver, or under other keys: ask for this one"
@@ -222,6 +225,8 @@ type ReadPlace<'a> = dyn FnMut(&Arc<dyn Place>, &mut Wrapping) -> Result<(), Exp
 impl Exporter<'_> {
     /// Makes a bundle. The log has who asked, before anything is decrypted.
     pub fn export(&self, order: &Order<'_>) -> Result<Bundle, ExportError> {
+        // What others have given away is counted, and a request made once: until the log says what came of it.
+        let _alone = export_requests::alone(self.vault)?;
         if order.to.path().exists() {
             return Err(ExportError::Exists { path: order.to.path().into() });
         }
@@ -274,6 +279,10 @@ impl Exporter<'_> {
     ) -> Result<(), ExportError> {
         if let Some(approved) = order.approved {
             let number = approved.request().number;
+            // It may have been made or taken back since it was read.
+            let requests = export_requests::read(&self.vault.log, number)?;
+            let asked = requests.get(number).and_then(|asked| asked.is_open());
+            asked.map_err(ExportRequestError::from)?;
             return match approved.covers(order.ids, order.receiver, order.handing.form()) {
                 true => Ok(()),
                 false => Err(ExportError::Uncovered { number }),

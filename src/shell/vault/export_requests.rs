@@ -1,5 +1,8 @@
 //! Requests for exports, in the vault's log: see [`crate::archive::export_request`].
 
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::archive::access::{Action, Grant, Reason, Request as Asking};
@@ -9,6 +12,8 @@ use crate::archive::export_request::{self, ExportRequest, RequestError, Requests
 use crate::archive::record::RecordingId;
 use crate::archive::request::Agreement;
 use crate::base::time::Stamp;
+use crate::shell::disk::remedy;
+use crate::shell::locks;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::log::{Denied, ENTRIES_AT_ONCE, VaultLog};
@@ -30,6 +35,33 @@ pub enum ExportRequestError {
     /// Without a reason.
     #[error("this takes a reason: say why, with --reason CODE --note TEXT")]
     NoReason,
+    /// The lock.
+    #[error("locking `{}`: {source}{}", path.display(), remedy(source))]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody exports.
+    #[error("another export is being made: try again when it has ended")]
+    Busy,
+}
+
+/// Nobody else makes an export or takes a request back, until it is dropped.
+#[derive(Debug)]
+pub struct Alone {
+    _file: File,
+}
+
+/// Waits for whoever exports now, but not for long.
+pub fn alone(vault: &Vault) -> Result<Alone, ExportRequestError> {
+    let path = vault.home.join(LOCK);
+    let taken = locks::file_alone(&path, PATIENCE);
+    match taken.map_err(|source| ExportRequestError::Lock { path, source })? {
+        Some(file) => Ok(Alone { _file: file }),
+        None => Err(ExportRequestError::Busy),
+    }
 }
 
 /// Reads all requests, or those from number `from` on.
@@ -100,8 +132,9 @@ pub fn approve(vault: &Vault, speaker: &Speaker, number: u64) -> Result<Custodia
     Ok(by)
 }
 
-/// Takes a request back.
+/// Takes a request back, unless it is just being made.
 pub fn withdraw(vault: &Vault, speaker: &Speaker, number: u64) -> Result<(), ExportRequestError> {
+    let _alone = alone(vault)?;
     read(&vault.log, number)?.get(number)?.is_open()?;
     let grant = granted(vault, speaker, Action::AskExport, Resource::Request(number))?;
     vault.log.outcome(&grant, Word::ExportWithdrawn { request: number, at: speaker.now }.outcome())?;
@@ -118,4 +151,6 @@ fn granted(
     Ok(vault.log.ask(&Asking { actor: &speaker.actor, action, resource, reason, now: speaker.now })?)
 }
 
+const LOCK: &str = "exports.lock";
+const PATIENCE: Duration = Duration::from_secs(30);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
