@@ -297,6 +297,24 @@ fn nothing_is_given_away_that_the_log_does_not_have() {
     assert!(!to.exists(), "a bundle that nobody knows of");
 }
 
+/// Something is in the way of the signature, which comes last.
+#[test]
+fn the_log_has_a_bundle_before_it_is_whole() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    let in_the_way = |plain: &mut dyn std::io::Read, _, out: &mut dyn std::io::Write| {
+        std::fs::write(to.join("SHA256SUMS.sig"), "in the way")?;
+        std::io::copy(plain, out).map(drop)
+    };
+    let refused = export_here(&made, &to, &in_the_way, None).unwrap_err();
+    assert!(matches!(refused, ExportError::Parcel(_)) && !to.exists(), "{refused}");
+    let log = sejf::shell::verify::ReadLog::open(&made.home.join("log"), Some(&made.vault_key)).unwrap();
+    let entries: Vec<_> = log.entries.iter().map(|(_, entry)| String::from_utf8_lossy(entry)).collect();
+    let exports: Vec<_> = entries.iter().filter(|entry| entry.contains(r#""action":"export""#)).collect();
+    assert_eq!(exports.len(), 3, "{exports:?}");
+    assert!(exports[1].contains("sha256sums") && exports[2].contains("failed"), "{exports:?}");
+}
+
 /// Exports in this process.
 pub(crate) fn export_here(
     made: &MadeVault,

@@ -247,27 +247,37 @@ impl Exporter<'_> {
                 return Err(error.into());
             }
         };
-        match self.fill(order, &grant, now, &records, &mut parcel) {
-            Ok((bundle, list)) => {
-                let mut done =
-                    serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
-                if let Some(approved) = order.approved {
-                    done[REQUEST_WORD] = approved.request().number.into();
-                }
-                if let Err(fault) = log.outcome(&grant, Outcome::Done(done)) {
-                    // Nothing is given away that the log does not say was.
-                    parcel.abandon()?;
-                    return Err(fault.into());
-                }
-                Ok(bundle)
-            }
-            Err(error) => {
-                // The first fault is the one to tell.
-                let left = parcel.abandon().err().map_or(String::new(), |fault| format!("; {fault}"));
-                log.outcome(&grant, Outcome::Failed(format!("{error}{left}")))?;
-                Err(error)
-            }
+        let made = self.fill(order, &grant, now, &records, &mut parcel);
+        let made = made.and_then(|(bundle, list)| {
+            self.conclude(order, &grant, &bundle, list, &mut parcel)?;
+            Ok(bundle)
+        });
+        if let Err(error) = &made {
+            // The first fault is the one to tell.
+            let left = parcel.abandon().err().map_or(String::new(), |fault| format!("; {fault}"));
+            log.outcome(&grant, Outcome::Failed(format!("{error}{left}")))?;
         }
+        made
+    }
+
+    /// Makes it whole, which its signature does: no bundle is whole that the log does not say was given away.
+    fn conclude(
+        &self,
+        order: &Order<'_>,
+        grant: &Grant,
+        bundle: &Bundle,
+        list: Digest,
+        parcel: &mut Wrapping,
+    ) -> Result<(), ExportError> {
+        let mut done = serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
+        if let Some(approved) = order.approved {
+            done[REQUEST_WORD] = approved.request().number.into();
+        }
+        self.vault.log.outcome(grant, Outcome::Done(done))?;
+        let (kind, id) = (bundle::STATEMENT.into(), bundle.id.clone());
+        let statement = Statement { kind, id, made: bundle.made, list };
+        parcel.put_last(bundle::SIGNATURE_FILE, statement.sign(&self.vault.signer())?.as_bytes())?;
+        Ok(parcel.finish()?)
     }
 
     /// Whether one may give so much away alone, or a second person has agreed to just this. The log has it where not.
@@ -327,6 +337,7 @@ impl Exporter<'_> {
         Ok(records)
     }
 
+    /// All but the signature, and the SHA-256 of the list.
     fn fill(
         &self,
         order: &Order<'_>,
@@ -368,10 +379,6 @@ impl Exporter<'_> {
         let sums = parcel.sums().to_sums();
         let list = Digest::of(sums.as_bytes());
         parcel.put_last(bundle::SUMS_FILE, sums.as_bytes())?;
-        let (kind, id) = (bundle::STATEMENT.into(), bundle.id.clone());
-        let statement = Statement { kind, id, made: bundle.made, list };
-        parcel.put_last(bundle::SIGNATURE_FILE, statement.sign(&vault.signer())?.as_bytes())?;
-        parcel.finish()?;
         Ok((bundle, list))
     }
 

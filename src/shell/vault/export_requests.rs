@@ -77,23 +77,24 @@ pub fn read(log: &VaultLog, from: u64) -> Result<Requests, ReceiptsError> {
     Ok(requests)
 }
 
-/// Recordings that `actor` has given away within a day before `now` at nobody else's word.
+/// Recordings that `actor` has given away, or had leave to, within a day before `now` at nobody else's word.
 pub fn given_alone(log: &VaultLog, actor: &str, now: Stamp) -> Result<u64, ReceiptsError> {
     let since = Stamp::from_unix_nanos(now.since(Stamp::ZERO).saturating_sub(DAY).as_nanos() as u64);
     let (_, size) = log.read_from(u64::MAX, 0)?;
-    let (mut end, mut given) = (size, 0);
+    let (mut end, mut exports) = (size, Vec::new());
     while end > 0 {
         let from = end.saturating_sub(ENTRIES_AT_ONCE);
         let (entries, _) = log.read_from(from, end - from)?;
         let entries: Vec<Entry> = entries.iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()).collect();
-        let recent = entries.iter().filter(|entry| entry.at >= since);
-        given += recent.map(|entry| export_request::given_alone(entry, actor)).sum::<u64>();
-        if entries.first().is_some_and(|entry| entry.at < since) {
+        let is_last = entries.first().is_some_and(|entry| entry.at < since);
+        let recent = entries.into_iter().filter(|entry| entry.at >= since && entry.action == Action::Export);
+        exports.extend(recent.rev());
+        if is_last {
             break;
         }
         end = from;
     }
-    Ok(given)
+    Ok(export_request::given_alone(exports.iter().rev(), actor))
 }
 
 /// Asks for an export. The request's number.
