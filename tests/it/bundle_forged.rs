@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use sejf::archive::access::Action;
 use sejf::archive::bundle::{Bundle, BundledFile, Origin, SIGNATURE_FILE, STATEMENT, SUMS_FILE};
+use sejf::archive::entry::{Entry, Outcome, Resource};
 use sejf::archive::proof::Proof;
 use sejf::archive::record::Digest;
 use sejf::archive::sums::{Statement, Sum, Sums};
+use sejf::base::time::Stamp;
 use sejf::seal::header::Header;
 use sejf::seal::identity::Identities;
 use sejf::seal::note::{Checkpoint, Signer};
@@ -14,6 +17,7 @@ use sejf::seal::stream::seal_whole;
 use sejf::seal::tree::Hash;
 use sejf::shell::entropy::OsRandom;
 use sejf::shell::vault::home::Vault;
+use sejf::shell::vault::proofs::prove_in;
 use sejf::shell::verify::{BundleAsked, BundleReport, bundle};
 
 use crate::bundle::{check, export, files, name};
@@ -241,6 +245,37 @@ fn receipts_and_checkpoints_of_others_are_found() {
     forger.signed(&changed);
     let unknown = bundle_of(&forger.dir, &BundleAsked::default());
     assert!(unknown.recorders.len() == 2 && unknown.summary().contains("as the bundle names them"));
+}
+
+/// The entry that a bundle names is the one that let it be made: of these recordings, then, and nothing else.
+#[test]
+fn an_entry_of_another_matter_is_found() {
+    let forger = Forger::new(&[]);
+    let whole = forger.begin();
+    let vault = Vault::open(&forger.made.home).unwrap();
+    let honest = Entry::from_bytes(&forger.read("vault/entry.json")).unwrap();
+    let id = whole.recordings[0].id;
+    let others = [
+        Entry { resource: Resource::of(&[id]), ..honest.clone() },
+        Entry { action: Action::Open, ..honest.clone() },
+        Entry { outcome: Outcome::Failed("no disk".into()), ..honest.clone() },
+        Entry { at: Stamp::ZERO, ..honest.clone() },
+    ];
+    for other in others {
+        let mut bundle = forger.begin();
+        bundle.entry = vault.log.write(&[other]).unwrap();
+        let (entry, proof) = prove_in(&vault.log.dir().join("receipts"), &vault.key, bundle.entry).unwrap();
+        forger.write("vault/entry.json", &entry);
+        forger.write("vault/proof.json", &serde_json::to_vec(&proof).unwrap());
+        let report = forger.signed(&bundle);
+        let told: Vec<_> = report.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["wrong: vault/entry.json: it is not the entry of this export"]);
+    }
+    // One recording fewer than it was granted for.
+    let mut fewer = forger.begin();
+    let left_out = fewer.recordings.remove(1);
+    std::fs::remove_dir_all(forger.dir.join(format!("recordings/{}", left_out.id))).unwrap();
+    assert_told(&forger.signed(&fewer), "vault/entry.json", "is not the entry of this export");
 }
 
 fn bundle_of(dir: &Path, asked: &BundleAsked<'_>) -> BundleReport {

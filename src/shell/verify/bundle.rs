@@ -6,13 +6,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::archive::access::Action;
 use crate::archive::bundle::{
     BUNDLE_FILE, Bundle, BundledFile, BundledRecording, Form, KEY_FILE, Origin, SCHEMA, SIGNATURE_FILE,
     STATEMENT, SUMS_FILE, folder,
 };
-use crate::archive::entry::Entry;
+use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::proof::{Proof, ProofError};
-use crate::archive::record::Digest;
+use crate::archive::record::{Digest, RecordingId};
 use crate::archive::sums::{Statement, StatementError, Sums, SumsError};
 use crate::archive::tarball;
 use crate::seal::identity::Identities;
@@ -382,9 +383,7 @@ impl Check<'_> {
         }
         if let (Some(entry), Some(proof)) = (self.read(VAULT_ENTRY), self.proof(VAULT_PROOF)) {
             self.proved(VAULT_PROOF, &proof, &entry, key, bundle.entry);
-            let fits =
-                |entry: Entry| entry.actor == bundle.by && entry.reason.as_ref() == Some(&bundle.reason);
-            if !Entry::from_bytes(&entry).is_ok_and(fits) {
+            if !Entry::from_bytes(&entry).is_ok_and(|entry| is_of(&entry, bundle)) {
                 self.wrong(VAULT_ENTRY, "it is not the entry of this export");
             }
         }
@@ -547,6 +546,17 @@ impl Check<'_> {
             Err(error) => self.tell(io_fault(&file.path, &error)),
         }
     }
+}
+
+/// Whether an entry of the archive's log let just this be given away.
+fn is_of(entry: &Entry, bundle: &Bundle) -> bool {
+    let ids: Vec<RecordingId> = bundle.recordings.iter().map(|recording| recording.id).collect();
+    entry.action == Action::Export
+        && entry.outcome == Outcome::Granted
+        && entry.at == bundle.made
+        && entry.actor == bundle.by
+        && entry.reason.as_ref() == Some(&bundle.reason)
+        && entry.resource == Resource::of(&ids)
 }
 
 fn receipt_file(recording: &BundledRecording) -> String {
