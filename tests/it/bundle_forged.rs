@@ -353,9 +353,9 @@ fn the_receiver_follows_a_sealed_bundle_to_its_receipts() {
     forger.write(&file.path, &forged);
     changed.recordings[0].files[0].body_sha256 = Digest::of(&forged[length..]);
     changed.recordings[0].files[0].body_bytes = (forged.len() - length) as u64;
-    assert!(forger.signed(&changed).faults.is_empty());
-    let report = look(Some(&own));
-    assert_told(&report, &file.path, "is not in it, and the bundle says that it is");
+    let missing = "is not in it, and the bundle says that it is";
+    assert_told(&forger.signed(&changed), &file.path, missing);
+    assert_told(&look(Some(&own)), &file.path, missing);
     let key = sejf::archive::bundle::disclose(&mut &forged[..], &own).unwrap().file_key;
     let header = Header::read(&mut &forged[..]).unwrap();
     let kept = sejf::seal::origin::stanza(&header, &key).unwrap();
@@ -364,4 +364,15 @@ fn the_receiver_follows_a_sealed_bundle_to_its_receipts() {
     forger.write(&file.path, &with_its_own);
     assert!(forger.signed(&changed).faults.is_empty());
     assert_told(&look(Some(&own)), &file.path, "not the sealed file that the recorder's receipt names");
+    // What is in the open, or has no header at all, encloses nothing, whoever looks.
+    for (bytes, words) in [(&b"OggS in the open"[..], "not an age file"), (b"", "age")] {
+        forger.begin();
+        forger.write(&file.path, bytes);
+        let mut open = whole.clone();
+        open.recordings[0].files[0].body_sha256 = Digest::of(bytes);
+        open.recordings[0].files[0].body_bytes = bytes.len() as u64;
+        let report = forger.signed(&open);
+        assert_told(&report, &file.path, words);
+        assert_eq!(report.locked, 1, "{report:?}");
+    }
 }

@@ -72,7 +72,6 @@ pub(super) fn follow(
         }
         Some(Origin::Enclosed) => {
             let broken = |fault| Broken { file: file.path.clone(), fault };
-            let Some(keys) = keys else { return Ok(Followed::Locked) };
             enclosed(source, file, named, keys).map_err(broken)
         }
     }
@@ -123,10 +122,15 @@ fn enclosed(
     source: &Source,
     file: &BundledFile,
     named: &ReceiptFile,
-    keys: &Identities,
+    keys: Option<&Identities>,
 ) -> Result<Followed, Why> {
     let mut given = io::BufReader::new(source.file(&file.path)?);
     let header = Header::read(&mut given).map_err(|error| Why::Open(OpenError::from(error)))?;
+    // That it is there at all needs no key.
+    if origin::kept(&header).is_none() {
+        return Err(Why::NoOrigin);
+    }
+    let Some(keys) = keys else { return Ok(Followed::Locked) };
     let key = match keys.unwrap(&header.stanzas) {
         Ok(key) => key,
         Err(error) => {
