@@ -259,7 +259,8 @@ pub fn given_alone<'a>(entries: impl IntoIterator<Item = &'a Entry>, actor: &str
     let (mut under_way, mut given) = (Vec::<&Entry>::new(), 0);
     let exports = entries.into_iter().filter(|entry| entry.action == Action::Export && entry.actor == actor);
     for entry in exports {
-        let is_of_it = |granted: &&Entry| granted.resource == entry.resource && granted.reason == entry.reason;
+        let is_of_it =
+            |granted: &&Entry| granted.resource == entry.resource && granted.reason == entry.reason;
         let began = under_way.iter().rposition(is_of_it);
         match &entry.outcome {
             Outcome::Granted => under_way.push(entry),
@@ -408,7 +409,8 @@ mod tests {
     fn what_is_given_alone_is_counted() {
         let done = |value| entry(Action::Export, Outcome::Done(value));
         let alone = |entries: &[Entry]| given_alone(entries, "local:root");
-        let (granted, plain) = (entry(Action::Export, Outcome::Granted), serde_json::json!({ "form": "plain" }));
+        let (granted, plain) =
+            (entry(Action::Export, Outcome::Granted), serde_json::json!({ "form": "plain" }));
         let failed = entry(Action::Export, Outcome::Failed("no disk".into()));
         let (plain, at_anothers) = (done(plain), done(serde_json::json!({ REQUEST_WORD: 7 })));
         assert_eq!(alone(&[granted.clone(), plain.clone()]), 3);

@@ -6,13 +6,15 @@ use std::process::{Command, Output};
 
 use sejf::archive::intake::Known;
 use sejf::archive::tarball::{END, head, padding};
+use sejf::base::limits::CHUNK_BYTES;
 use sejf::seal::event::Entry;
+use sejf::seal::identity::Identities;
 use sejf::shell::vault::catalog::Catalog;
 use sejf::shell::vault::catalog::awaited::NewEntries;
 use sejf::shell::vault::catalog::recorders::Position;
 use sejf::shell::vault::export_requests;
 use sejf::shell::vault::home::Vault;
-use sejf::shell::verify::{BundleFault, ReadLog};
+use sejf::shell::verify::{BundleAsked, BundleFault, ReadLog, bundle};
 
 use crate::bundle::{check, export, export_here, files, name, named};
 use crate::support::{Bench, assert_success, installed, sejf, text};
@@ -68,8 +70,9 @@ fn one_file_has_the_whole_copy_alone() {
     let (store, second) = (made.bench.path("store"), made.bench.path("second"));
     assert!(Command::new("cp").args(["-a", text(&store), text(&second)]).status().unwrap().success());
     let config = made.home.join("vault.toml");
-    let place =
-        format!("\n[[place]]\nname = \"second\"\nsite = \"there\"\nkind = \"directory\"\npath = {second:?}\n");
+    let place = format!(
+        "\n[[place]]\nname = \"second\"\nsite = \"there\"\nkind = \"directory\"\npath = {second:?}\n"
+    );
     std::fs::write(&config, std::fs::read_to_string(&config).unwrap() + &place).unwrap();
     for path in files(&store).iter().filter(|path| text(path).ends_with(".body")) {
         let mut bytes = std::fs::read(path).unwrap();
@@ -226,8 +229,7 @@ fn a_request_is_made_once_also_by_two_at_once() {
         export_requests::read(&vault.log, number).unwrap().get(number).unwrap().approved().unwrap()
     };
     let (one, other) = (approved(), approved());
-    let plain =
-        |plain: &mut dyn Read, _, to: &mut dyn Write| std::io::copy(plain, to).map(drop);
+    let plain = |plain: &mut dyn Read, _, to: &mut dyn Write| std::io::copy(plain, to).map(drop);
     // Who takes it back waits for who makes it, and is told.
     let alone = export_requests::alone(&vault).unwrap();
     let args = ["export", "withdraw", &home, "--request", &number, "--reason", "court-order", "-i", &ewa];
@@ -241,6 +243,43 @@ fn a_request_is_made_once_also_by_two_at_once() {
     export_here(&made, &first, &plain, Some(&one)).unwrap();
     let refused = export_here(&made, &second, &plain, Some(&other)).unwrap_err().to_string();
     assert!(refused.contains("was made already") && !second.exists(), "{refused}");
+}
+
+/// As it was found: of the sound what is whole, and of the manifest nothing that opens.
+#[test]
+fn what_a_dead_recorder_left_is_given_and_followed_to_its_receipt() {
+    let (made, receiver) = (MadeVault::recovered(), Bench::new());
+    let (plain, sealed) = (made.bench.path("plain"), made.bench.path("sealed"));
+    assert_success(&export(&made, &plain, &[]));
+    let report = check(&plain, &made);
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    assert_eq!((report.proved, report.followed, report.words), (3, 3, 0));
+    let left = made.ids[2];
+    let folder = plain.join(format!("recordings/{left}"));
+    let wav = std::fs::read(folder.join(format!("{left}.wav.interrupted"))).unwrap();
+    // Whole chunks, as a file that players take.
+    assert!(!wav.is_empty() && wav.len() % CHUNK_BYTES == 0, "{}", wav.len());
+    assert_eq!(u32::from_le_bytes(wav[4..8].try_into().unwrap()) as usize + 8, wav.len());
+    let whole = std::fs::read(plain.join(format!("recordings/{0}/{0}.wav", made.ids[1]))).unwrap();
+    assert!(wav.len() < whole.len() && wav[44..] == whole[44..wav.len()]);
+    let manifest = format!("{left}.json.interrupted.age");
+    let spooled = std::fs::read(made.bench.path("spool").join(&manifest)).unwrap();
+    assert_eq!(std::fs::read(folder.join(&manifest)).unwrap(), spooled);
+
+    assert_success(&export(&made, &sealed, &["-r", &receiver.recipient]));
+    let keys = Identities::parse(&std::fs::read_to_string(receiver.key()).unwrap()).unwrap();
+    let (vault, recorder) = (Some(&made.vault_key[..]), Some(&made.recorder[..]));
+    for (identities, followed, locked) in [(None, 0, 3), (Some(&keys), 3, 0)] {
+        let report = bundle(&sealed, &BundleAsked { vault, recorder, identities }).unwrap();
+        assert!(report.faults.is_empty(), "{:?}", report.faults);
+        assert_eq!((report.proved, report.followed, report.locked), (3, followed, locked));
+    }
+    // Restored, it opens as far as it goes.
+    let (home, restored) = (text(&made.home), made.bench.path("restored"));
+    let output = sejf(&["restore-test", home, "--to", text(&restored), "-i", &made.bench.key()]);
+    assert_success(&output);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("6 opened, 2 of them sound"), "{said}");
 }
 
 /// A recorder that sends: of its log the catalog has hashes, and no bundle has anything of others' entries.

@@ -24,7 +24,7 @@ use crate::recording::manifest::Manifest;
 use crate::seal::identity::Identities;
 use crate::seal::keys::FileKey;
 use crate::seal::note::{NoteError, VerifyKey};
-use crate::seal::open::{OpenError, Opener};
+use crate::seal::open::{OpenError, Opener, Remains};
 use crate::seal::random::Randomness;
 use crate::seal::recipient::Recipients;
 use crate::seal::stream::plain_bytes_of;
@@ -427,13 +427,18 @@ impl Exporter<'_> {
         told: &mut Told,
     ) -> Result<BundledFile, ExportError> {
         let folder = bundle::folder(&record.id);
-        let path = format!("{folder}/{}", name_in_bundle(&file.name, &order.handing));
+        let name = match is_headless(file) {
+            true => last_part(&file.name).to_owned(),
+            false => name_in_bundle(&file.name, &order.handing),
+        };
+        let path = format!("{folder}/{name}");
         let (mut made, mut manifest) = (Made::Unknown, Zeroizing::new(Vec::new()));
         self.read_any_place(&path, parcel, &mut |place, parcel| {
-            let stored = StoredFile::open(self.runtime, place, record, file)?;
+            let opening =
+                Opening { place, record, file, identities, may_be_cut: record.receipt.is_recovered() };
             manifest.clear();
             let keep = path.ends_with(MANIFEST_FILE).then_some(&mut *manifest);
-            made = write_file(order, (stored, file), identities, &path, random, parcel, keep)?;
+            made = self.write_file(order, &opening, &path, random, parcel, keep)?;
             Ok(())
         })?;
         if !manifest.is_empty() {
@@ -483,12 +488,78 @@ impl Exporter<'_> {
                 let kind = kind.filter(|kind| ["opus", "wav"].contains(kind)).unwrap_or("json");
                 let path = format!("{}/history/{number}.{kind}{end}", bundle::folder(&record.id));
                 self.read_any_place(&path, parcel, &mut |place, parcel| {
-                    let stored = StoredFile::open(self.runtime, place, record, file)?;
-                    write_file(order, (stored, file), identities, &path, random, parcel, None).map(drop)
+                    let opening = Opening { place, record, file, identities, may_be_cut: false };
+                    self.write_file(order, &opening, &path, random, parcel, None).map(drop)
                 })?;
             }
         }
         Ok(())
+    }
+
+    /// Where `keep` is there, it gets the plain bytes too.
+    fn write_file(
+        &self,
+        order: &Order<'_>,
+        opening: &Opening<'_>,
+        path: &str,
+        random: &mut dyn Randomness,
+        parcel: &mut Wrapping,
+        mut keep: Option<&mut Vec<u8>>,
+    ) -> Result<Made, ExportError> {
+        let Opening { place, record, file, identities, may_be_cut } = *opening;
+        let mut stored = StoredFile::open(self.runtime, place, record, file)?;
+        let header = stored.header.clone();
+        let reseal = |source| ExportError::Reseal { name: file.name.clone(), source };
+        let open = |source| ExportError::Open { name: file.name.clone(), source };
+        let (written, made) = match order.handing {
+            _ if is_headless(file) => {
+                (parcel.write(path, &mut |to| io::copy(&mut stored, to).map(drop)), Made::Unknown)
+            }
+            Handing::Plain(write_plain) => {
+                let Disclosure { original, file_key } =
+                    bundle::disclose(&mut &header[..], identities).map_err(reseal)?;
+                let bytes = self.plain_bytes(opening)?;
+                let opened = Opener::open((&header[..]).chain(&mut stored), identities);
+                let mut plain = Remains::of(opened, may_be_cut).map_err(open)?;
+                let written = parcel.write(path, &mut |to| match &mut keep {
+                    Some(keep) => {
+                        (&mut plain).take(MANIFEST_BYTES_MAX).read_to_end(keep)?;
+                        write_plain(&mut (&keep[..]).chain(&mut plain), bytes, to)
+                    }
+                    None => write_plain(&mut plain, bytes, to),
+                });
+                (written, original.map_or(Made::Unknown, |original| Made::Disclosed { original, file_key }))
+            }
+            Handing::Sealed(recipients) => {
+                let (header, is_kept) =
+                    bundle::reseal(&mut &header[..], identities, recipients, random).map_err(reseal)?;
+                let written = parcel.write(path, &mut |to| {
+                    to.write_all(&header)?;
+                    io::copy(&mut stored, to).map(drop)
+                });
+                (written, if is_kept { Made::Enclosed } else { Made::Unknown })
+            }
+        };
+        // That the copy is another says more than that it does not open.
+        stored.finish()?;
+        written?;
+        Ok(made)
+    }
+
+    /// How much comes out of it. Of what a dead run has left nobody knows that who has not opened it.
+    fn plain_bytes(&self, opening: &Opening<'_>) -> Result<u64, ExportError> {
+        let Opening { place, record, file, identities, may_be_cut } = *opening;
+        if !may_be_cut {
+            return Ok(plain_bytes_of(file.body_bytes).unwrap_or_default());
+        }
+        let open = |source| ExportError::Open { name: file.name.clone(), source };
+        let mut stored = StoredFile::open(self.runtime, place, record, file)?;
+        let header = stored.header.clone();
+        let opened = Opener::open((&header[..]).chain(&mut stored), identities);
+        let mut plain = Remains::of(opened, may_be_cut).map_err(open)?;
+        let counted = io::copy(&mut plain, &mut io::sink());
+        stored.finish()?;
+        counted.map_err(|error| open(error.downcast().unwrap_or_else(OpenError::Io)))
     }
 
     /// A copy that is damaged is no reason to give nothing away while another is whole.
@@ -522,48 +593,19 @@ enum Made {
     Disclosed { original: Vec<u8>, file_key: FileKey },
 }
 
-/// Where `keep` is there, it gets the plain bytes too.
-fn write_file(
-    order: &Order<'_>,
-    (mut stored, file): (StoredFile<'_>, &ArchivedFile),
-    identities: &Identities,
-    path: &str,
-    random: &mut dyn Randomness,
-    parcel: &mut Wrapping,
-    mut keep: Option<&mut Vec<u8>>,
-) -> Result<Made, ExportError> {
-    let header = stored.header.clone();
-    let reseal = |source| ExportError::Reseal { name: file.name.clone(), source };
-    let open = |source| ExportError::Open { name: file.name.clone(), source };
-    let (written, made) = match order.handing {
-        Handing::Plain(write_plain) => {
-            let Disclosure { original, file_key } =
-                bundle::disclose(&mut &header[..], identities).map_err(reseal)?;
-            let bytes = plain_bytes_of(file.body_bytes).unwrap_or_default();
-            let mut plain = Opener::open((&header[..]).chain(&mut stored), identities).map_err(open)?;
-            let written = parcel.write(path, &mut |to| match &mut keep {
-                Some(keep) => {
-                    (&mut plain).take(MANIFEST_BYTES_MAX).read_to_end(keep)?;
-                    write_plain(&mut (&keep[..]).chain(&mut plain), bytes, to)
-                }
-                None => write_plain(&mut plain, bytes, to),
-            });
-            (written, original.map_or(Made::Unknown, |original| Made::Disclosed { original, file_key }))
-        }
-        Handing::Sealed(recipients) => {
-            let (header, is_kept) =
-                bundle::reseal(&mut &header[..], identities, recipients, random).map_err(reseal)?;
-            let written = parcel.write(path, &mut |to| {
-                to.write_all(&header)?;
-                io::copy(&mut stored, to).map(drop)
-            });
-            (written, if is_kept { Made::Enclosed } else { Made::Unknown })
-        }
-    };
-    // That the copy is another says more than that it does not open.
-    stored.finish()?;
-    written?;
-    Ok(made)
+/// A file that is to be opened, or put under another key.
+struct Opening<'a> {
+    place: &'a Arc<dyn Place>,
+    record: &'a Record,
+    file: &'a ArchivedFile,
+    identities: &'a Identities,
+    /// A dead run may have left it.
+    may_be_cut: bool,
+}
+
+/// Whether a dead run has left it before it had a header: nothing of it opens, and it is given as it is.
+fn is_headless(file: &ArchivedFile) -> bool {
+    file.header_bytes == 0
 }
 
 fn sha256_of(parcel: &Wrapping, path: &str) -> String {
