@@ -1,8 +1,11 @@
 //! How bundles are given: as one file, by two people, and without what is of others.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use sejf::archive::intake::Known;
 use sejf::archive::tarball::{END, head, padding};
@@ -14,6 +17,7 @@ use sejf::shell::vault::catalog::awaited::NewEntries;
 use sejf::shell::vault::catalog::recorders::Position;
 use sejf::shell::vault::export_requests;
 use sejf::shell::vault::home::Vault;
+use sejf::shell::vault::rewrap::{self, Renewal};
 use sejf::shell::verify::{BundleAsked, BundleFault, ReadLog, bundle};
 
 use crate::bundle::{check, export, export_here, files, name, named};
@@ -234,7 +238,7 @@ fn a_request_is_made_once_also_by_two_at_once() {
     let alone = export_requests::alone(&vault).unwrap();
     let args = ["export", "withdraw", &home, "--request", &number, "--reason", "court-order", "-i", &ewa];
     let mut waiting = Command::new(env!("CARGO_BIN_EXE_sejf")).args(args).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     assert!(waiting.try_wait().unwrap().is_none(), "withdrawn while it was being made");
     waiting.kill().unwrap();
     waiting.wait().unwrap();
@@ -280,6 +284,45 @@ fn what_a_dead_recorder_left_is_given_and_followed_to_its_receipt() {
     assert_success(&output);
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains("6 opened, 2 of them sound"), "{said}");
+}
+
+/// An epoch is re-wrapped while a bundle is made: between two recordings, and what comes later is read as it is then.
+#[test]
+fn what_is_rewrapped_meanwhile_is_given_all_the_same() {
+    let made = MadeVault::new();
+    let (to, started) = (made.bench.path("bundle"), Cell::new(false));
+    let (ended, has_ended) = channel();
+    let rewrap = || {
+        let vault = Vault::open(&made.home).unwrap();
+        let key = std::fs::read_to_string(made.bench.key()).unwrap();
+        let ring = vault.unlock(&[Identities::parse(&key).unwrap()]).unwrap();
+        let epoch = "calls-5y/2026-05".parse().unwrap();
+        let grant = rewrap::ask(&vault, &ring, &epoch, None).unwrap();
+        rewrap::epoch(&vault, &ring, &grant, &epoch, Renewal::Anew).unwrap()
+    };
+    let renewed = std::thread::scope(|threads| {
+        let (going, go) = channel();
+        let waiting = threads.spawn(move || {
+            go.recv().unwrap();
+            let done = rewrap();
+            // Nobody may be waiting any more.
+            let _ = ended.send(());
+            done.renewed
+        });
+        let plain = |plain: &mut dyn Read, _, to: &mut dyn Write| {
+            if !started.replace(true) {
+                going.send(()).unwrap();
+                let early = has_ended.recv_timeout(Duration::from_secs(3));
+                assert!(early.is_err(), "re-wrapped while it was being read");
+            }
+            std::io::copy(plain, to).map(drop)
+        };
+        export_here(&made, &to, &plain, None).unwrap();
+        waiting.join().unwrap()
+    });
+    assert_eq!(renewed, 2);
+    let report = check(&to, &made);
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
 }
 
 /// A recorder that sends: of its log the catalog has hashes, and no bundle has anything of others' entries.

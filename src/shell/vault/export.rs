@@ -34,7 +34,7 @@ use crate::shell::receipts::{DIR_NAME, ReceiptsError};
 use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
 use crate::shell::vault::export_requests::{self, ExportRequestError};
-use crate::shell::vault::home::{Vault, VaultError};
+use crate::shell::vault::home::{Vault, VaultError, io_error};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::log::Denied;
@@ -42,6 +42,7 @@ use crate::shell::vault::parcel::ParcelError;
 use crate::shell::vault::place::Place;
 use crate::shell::vault::proofs::{RecorderLogs, prove_in};
 use crate::shell::vault::released::{CopyFault, StoredFile};
+use crate::shell::vault::turns::{self, Turn};
 use crate::shell::vault::wrapping::Wrapping;
 
 /// What exports.
@@ -172,6 +173,9 @@ pub enum ExportError {
         /// How far it is.
         phase: Phase,
     },
+    /// Its envelope is being changed.
+    #[error("an epoch is being re-wrapped and does not let go: try again when that has ended")]
+    Rewrapping,
     /// It is there.
     #[error("`{}` exists already: name a folder or a file that is to be made", path.display())]
     Exists {
@@ -363,7 +367,8 @@ impl Exporter<'_> {
         };
         let (mut told, mut logs) = (Vec::with_capacity(records.len()), RecorderLogs::default());
         for record in records {
-            let (one, facts) = self.one(order, record, &mut logs, &mut random, parcel)?;
+            let (_turn, record) = self.in_turn(&record.id)?;
+            let (one, facts) = self.one(order, &record, &mut logs, &mut random, parcel)?;
             bundle.recordings.push(one);
             told.push(facts);
         }
@@ -380,6 +385,15 @@ impl Exporter<'_> {
         let list = Digest::of(sums.as_bytes());
         parcel.put_last(bundle::SUMS_FILE, sums.as_bytes())?;
         Ok((bundle, list))
+    }
+
+    /// A recording as it is now, and nobody re-wraps it meanwhile: others may have since all were looked up.
+    fn in_turn(&self, id: &RecordingId) -> Result<(Turn, Record), ExportError> {
+        let home = &self.vault.home;
+        let turn = self.runtime.block_on(turns::copying(home)).map_err(io_error("locking", home))?;
+        let turn = turn.ok_or(ExportError::Rewrapping)?;
+        let record = self.records(std::slice::from_ref(id))?.pop().ok_or(ExportError::Unknown(*id))?;
+        Ok((turn, record))
     }
 
     fn one(
