@@ -162,10 +162,9 @@ impl Requests {
             }
             (Action::ApproveExport, Word::ExportAgreed { request, agreement }) => {
                 let asked = self.0.get_mut(&request).filter(|asked| asked.withdrawn.is_none());
-                // Whatever somebody has written there, nobody agrees with themselves, nor before they were asked.
-                let asked = asked
-                    .filter(|asked| agreement.by != asked.request.by && asked.request.at <= agreement.at);
-                if let Some(asked) = asked {
+                // Whatever somebody has written there, nobody agrees with themselves. That it came after it was asked
+                // for the log's order shows, whatever the clocks said.
+                if let Some(asked) = asked.filter(|asked| agreement.by != asked.request.by) {
                     asked.agreed.get_or_insert(agreement);
                 }
             }
@@ -252,13 +251,34 @@ impl ExportRequest {
     }
 }
 
-/// Recordings that an entry says were given away at nobody else's word; none where it is another's.
-pub fn given_alone(entry: &Entry, actor: &str) -> u64 {
-    let Outcome::Done(value) = &entry.outcome else { return 0 };
-    if entry.action != Action::Export || entry.actor != actor || value.get(REQUEST_WORD).is_some() {
-        return 0;
+/// Recordings that `actor` gives away at nobody else's word, by entries of the log in their order.
+///
+/// What was granted counts until it is said that it failed: who is killed while it is being made may have it all.
+pub fn given_alone<'a>(entries: impl IntoIterator<Item = &'a Entry>, actor: &str) -> u64 {
+    let (mut under_way, mut given) = (Vec::<&Entry>::new(), 0);
+    let exports = entries.into_iter().filter(|entry| entry.action == Action::Export && entry.actor == actor);
+    for entry in exports {
+        let is_of_it =
+            |granted: &&Entry| granted.resource == entry.resource && granted.reason == entry.reason;
+        let began = under_way.iter().rposition(is_of_it);
+        match &entry.outcome {
+            Outcome::Granted => under_way.push(entry),
+            Outcome::Refused(_) => {}
+            // One that began before these entries takes nothing away from others.
+            Outcome::Failed(_) => drop(began.map(|at| under_way.remove(at))),
+            Outcome::Done(value) => {
+                drop(began.map(|at| under_way.remove(at)));
+                if value.get(REQUEST_WORD).is_none() {
+                    given += count(&entry.resource);
+                }
+            }
+        }
     }
-    match &entry.resource {
+    given + under_way.iter().map(|granted| count(&granted.resource)).sum::<u64>()
+}
+
+fn count(resource: &Resource) -> u64 {
+    match resource {
         Resource::Recording(_) => 1,
         Resource::Recordings { count, .. } => *count,
         _ => 0,
@@ -364,12 +384,11 @@ mod tests {
 
     /// Whatever stands in the log, in whatever entry.
     #[test]
-    fn nobody_agrees_with_themselves_or_too_early_or_after_it_was_taken_back() {
+    fn nobody_agrees_with_themselves_or_unasked_or_after_it_was_taken_back() {
         let withdrawn = (Action::AskExport, Word::ExportWithdrawn { request: 7, at: at(101) });
         let as_asker = (Action::AskExport, agreed("jan", 101).1);
         for words in [
             vec![asked(), agreed("ewa", 101)],
-            vec![asked(), agreed("jan", 99)],
             vec![agreed("jan", 101), asked()],
             vec![asked(), as_asker],
             vec![asked(), withdrawn.clone(), agreed("jan", 102)],
@@ -377,6 +396,8 @@ mod tests {
         ] {
             assert!(said(&words).get(7).unwrap().approved().is_err(), "{words:?}");
         }
+        // A clock that was set back takes nothing away that was said.
+        assert!(said(&[asked(), agreed("jan", 99)]).get(7).unwrap().approved().is_ok());
         // Asked for again under the same number, it is what it was.
         let mut other = request(1);
         other.receiver = "another".into();
@@ -387,10 +408,26 @@ mod tests {
     #[test]
     fn what_is_given_alone_is_counted() {
         let done = |value| entry(Action::Export, Outcome::Done(value));
-        assert_eq!(given_alone(&done(serde_json::json!({ "form": "plain" })), "local:root"), 3);
-        assert_eq!(given_alone(&done(serde_json::json!({ "form": "plain" })), "local:jan"), 0);
-        assert_eq!(given_alone(&done(serde_json::json!({ REQUEST_WORD: 7 })), "local:root"), 0);
-        assert_eq!(given_alone(&entry(Action::Export, Outcome::Granted), "local:root"), 0);
+        let alone = |entries: &[Entry]| given_alone(entries, "local:root");
+        let (granted, plain) =
+            (entry(Action::Export, Outcome::Granted), serde_json::json!({ "form": "plain" }));
+        let failed = entry(Action::Export, Outcome::Failed("no disk".into()));
+        let (plain, at_anothers) = (done(plain), done(serde_json::json!({ REQUEST_WORD: 7 })));
+        assert_eq!(alone(&[granted.clone(), plain.clone()]), 3);
+        assert_eq!(given_alone(&[granted.clone(), plain.clone()], "local:jan"), 0);
+        assert_eq!(alone(&[granted.clone(), at_anothers.clone()]), 0);
+        assert_eq!(alone(&[granted.clone(), failed.clone()]), 0);
+        // Killed before it could say how it went, once and again.
+        assert_eq!(alone(&[granted.clone(), granted.clone()]), 6);
+        assert_eq!(alone(&[granted.clone(), granted.clone(), failed.clone(), at_anothers]), 0);
+        // Of what began before these entries the outcome alone is there.
+        assert_eq!(alone(&[plain.clone()]), 3);
+        assert_eq!(alone(&[failed.clone(), granted.clone()]), 3);
+        // It was given away, whatever came of it later.
+        assert_eq!(alone(&[granted.clone(), plain, failed.clone()]), 3);
+        // One that fails takes away itself alone.
+        let other = Entry { resource: Resource::of(&ids(1)), ..granted.clone() };
+        assert_eq!(alone(&[granted, other, failed]), 1);
         assert!(ExportRequest::fits(0).is_err() && ExportRequest::fits(RECORDINGS_MAX + 1).is_err());
         let long =
             ExportRequest { reason: Reason { code: "audit".into(), text: "ż".repeat(600) }, ..request(1) };

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::archive::bundle::{Bundle, Form};
 use crate::archive::export_request::{Approved, Asked};
 use crate::archive::record::RecordingId;
 use crate::archive::report::Language;
+use crate::base::time::Stamp;
 use crate::cli::archive::{NumberArgs, SpeakArgs};
 use crate::cli::open;
 use crate::cli::scope::second;
@@ -208,6 +210,32 @@ fn row(asked: &Asked) -> Vec<String> {
     ]
 }
 
+/// What is printed of a bundle: not the keys of its files, which are for who gets it.
+#[derive(serde::Serialize)]
+struct Made<'a> {
+    id: &'a str,
+    made: Stamp,
+    vault: &'a str,
+    entry: u64,
+    form: Form,
+    receiver: &'a str,
+    recordings: Vec<RecordingId>,
+}
+
+impl<'a> Made<'a> {
+    fn of(bundle: &'a Bundle) -> Self {
+        Self {
+            id: &bundle.id,
+            made: bundle.made,
+            vault: &bundle.vault,
+            entry: bundle.entry,
+            form: bundle.form,
+            receiver: &bundle.receiver,
+            recordings: bundle.recordings.iter().map(|recording| recording.id).collect(),
+        }
+    }
+}
+
 fn make(args: &MakeArgs) -> anyhow::Result<ExitCode> {
     let vault = Vault::open(args.home.as_deref().unwrap_or(Path::new(".")))?;
     let approved = match args.request {
@@ -263,7 +291,7 @@ fn make(args: &MakeArgs) -> anyhow::Result<ExitCode> {
     let bundle = made?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", json(&bundle)?)?;
+        writeln!(out, "{}", json(&Made::of(&bundle))?)?;
     } else {
         let (count, to) = (bundle.recordings.len(), to.path().display());
         writeln!(out, "{}", clean(&format!("bundle {} with {count} recordings in `{to}`", bundle.id)))?;

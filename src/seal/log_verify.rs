@@ -1,5 +1,7 @@
 //! Reads a log that somebody else may have had in hand: nothing missing, changed, inserted or added.
 
+use std::ops::Range;
+
 use crate::seal::log::LEVELS_MAX;
 use crate::seal::log::Log;
 use crate::seal::log::LogError;
@@ -94,6 +96,29 @@ pub fn role(path: &str, size: u64) -> Role {
     }
 }
 
+/// Where tiles have what makes a perfect node.
+pub(crate) struct NodePlace {
+    /// Level of the tile.
+    pub(crate) level: u32,
+    /// Its number.
+    pub(crate) tile: u64,
+    /// Which of its hashes.
+    pub(crate) hashes: Range<usize>,
+}
+
+impl NodePlace {
+    /// Nothing where no log has such a node.
+    pub(crate) fn of(height: u32, index: u64) -> Option<Self> {
+        // A tile is as high as its width has bits.
+        let tile_height = TILE_WIDTH.ilog2();
+        let count = 1_usize << (height % tile_height);
+        let first = index.checked_mul(count as u64)?;
+        let at = (first % TILE_WIDTH as u64) as usize;
+        let (level, tile) = (height / tile_height, first / TILE_WIDTH as u64);
+        Some(Self { level, tile, hashes: at..at + count })
+    }
+}
+
 /// Perfect nodes of a log of `size` entries, from its tiles: for proofs without reading the log.
 pub struct TileNodes<'a> {
     /// Reads a tile.
@@ -104,14 +129,12 @@ pub struct TileNodes<'a> {
 
 impl Nodes for TileNodes<'_> {
     fn node(&self, height: u32, index: u64) -> Option<Hash> {
-        let level = u8::try_from(height / 8).ok().filter(|level| *level < LEVELS_MAX)?;
-        let count = 1_usize << (height % 8);
-        let first = index.checked_mul(count as u64)?;
-        let (tile, at) = (first / TILE_WIDTH as u64, (first % TILE_WIDTH as u64) as usize);
+        let NodePlace { level, tile, hashes } = NodePlace::of(height, index)?;
+        let level = u8::try_from(level).ok().filter(|level| *level < LEVELS_MAX)?;
         let edge = TileFile::edge(Some(level), self.size);
         let width = if tile < edge.index { TILE_WIDTH } else { edge.width };
         let bytes = (self.read)(&TileFile { level: Some(level), index: tile, width }.path())?;
-        parse_tile(&bytes, width)?.get(at..at + count).and_then(perfect_root)
+        parse_tile(&bytes, width)?.get(hashes).and_then(perfect_root)
     }
 }
 

@@ -142,6 +142,53 @@ impl<R: Read> Opener<R> {
     }
 }
 
+/// What opens of a file, of which a dead run may have left no more than its beginning.
+///
+/// Where it may be cut, it ends with the last chunk that is whole: whether it is the file that was left so, is for its
+/// hash to say.
+#[derive(Debug)]
+pub struct Remains<R: Read> {
+    /// Nothing where it was cut before its first chunk.
+    opener: Option<Opener<R>>,
+    may_be_cut: bool,
+    is_cut: bool,
+}
+
+impl<R: Read> Remains<R> {
+    /// Reads what was `opened`.
+    pub fn of(opened: Result<Opener<R>, OpenError>, may_be_cut: bool) -> Result<Self, OpenError> {
+        match opened {
+            Ok(opener) => Ok(Self { opener: Some(opener), may_be_cut, is_cut: false }),
+            Err(OpenError::Cut { .. }) if may_be_cut => Ok(Self { opener: None, may_be_cut, is_cut: true }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it has come to an end that is none.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+}
+
+/// Errors are those of [`Opener`].
+impl<R: Read> Read for Remains<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some(opener) = self.opener.as_mut().filter(|_| !self.is_cut) else { return Ok(0) };
+        let read = opener.read(out);
+        let is_cut = |error: &io::Error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OpenError>());
+            matches!(inner, Some(OpenError::Cut { .. }))
+        };
+        match read {
+            Err(error) if self.may_be_cut && is_cut(&error) => {
+                self.is_cut = true;
+                Ok(0)
+            }
+            read => read,
+        }
+    }
+}
+
 /// Errors are [`OpenError`]s inside: take them out with [`io::Error::downcast`].
 impl<R: Read> Read for Opener<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
@@ -355,6 +402,39 @@ mod tests {
     use super::*;
     use crate::seal::identity::generate_x25519;
     use crate::seal::random::Seeded;
+    use crate::seal::recipient::Recipients;
+    use crate::seal::stream::seal_whole;
+
+    /// Cut anywhere, it gives the chunks that are whole, and only where that may be.
+    #[test]
+    fn of_what_a_dead_run_has_left_comes_what_is_whole() {
+        let mut random = Seeded::new(&[4; 32], "test", 0);
+        let (identity, recipient) = generate_x25519(&mut random);
+        let (identities, to) =
+            (Identities::parse(&identity).unwrap(), Recipients::parse([&recipient]).unwrap());
+        let plain: Vec<u8> = (0..2 * CHUNK_BYTES + 900).map(|at| (at % 251) as u8).collect();
+        let whole = seal_whole(&plain, &to, &mut random).unwrap();
+        let start = Header::read(&mut &whole[..]).unwrap().to_bytes().len() + NONCE_BYTES;
+        let read = |bytes: &[u8], may_be_cut| {
+            let mut remains = Remains::of(Opener::open(bytes, &identities), may_be_cut)?;
+            let mut out = Vec::new();
+            remains.read_to_end(&mut out).map_err(|error| error.downcast::<OpenError>().unwrap())?;
+            Ok::<_, OpenError>((out, remains.is_cut()))
+        };
+        let chunk = CHUNK_BYTES + TAG_BYTES;
+        let cuts = [start - 1, start, start + 1, start + chunk, start + chunk + 20, start + 2 * chunk];
+        for length in cuts.into_iter().chain([whole.len() - 1]) {
+            let chunks = length.saturating_sub(start) / chunk;
+            let (out, is_cut) = read(&whole[..length], true).unwrap();
+            assert!(is_cut && out == plain[..chunks * CHUNK_BYTES], "{length}");
+            assert!(matches!(read(&whole[..length], false), Err(OpenError::Cut { .. })), "{length}");
+        }
+        assert!(read(&whole, true).unwrap() == (plain, false));
+        // What was changed is no end.
+        let mut changed = whole;
+        changed[start + 5] ^= 1;
+        assert!(matches!(read(&changed, true), Err(OpenError::Changed { chunk: 0 })));
+    }
 
     #[test]
     fn an_endless_line_of_armor_is_not_read_in() {

@@ -13,7 +13,7 @@ use crate::seal::header::Header;
 use crate::seal::identity::Identities;
 use crate::seal::keys::{self, NONCE_BYTES, Secret, TAG_BYTES};
 use crate::seal::open::OpenError;
-use crate::seal::stream::chunk_nonce;
+use crate::seal::stream::{chunk_nonce, plain_bytes_of};
 
 /// Key and lengths of one payload.
 pub struct PartOpener {
@@ -37,14 +37,8 @@ impl PartOpener {
         if !header.verify(&file_key) {
             return Err(OpenError::HeaderChanged);
         }
-        let sealed = body_bytes.saturating_sub(NONCE_BYTES as u64);
-        let chunks = sealed.div_ceil(SEALED_BYTES).max(1);
-        let last = sealed.saturating_sub((chunks - 1) * SEALED_BYTES);
-        // Nothing makes an empty chunk after another one.
-        if last < TAG_BYTES as u64 || (last == TAG_BYTES as u64 && chunks > 1) {
-            return Err(OpenError::Cut { chunk: chunks - 1 });
-        }
-        let plain_bytes = sealed - chunks * TAG_BYTES as u64;
+        let chunks = body_bytes.saturating_sub(NONCE_BYTES as u64).div_ceil(SEALED_BYTES).max(1);
+        let plain_bytes = plain_bytes_of(body_bytes).ok_or(OpenError::Cut { chunk: chunks - 1 })?;
         Ok(Self { key: file_key.payload_key(nonce), plain_bytes, chunks, body_bytes })
     }
 

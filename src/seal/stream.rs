@@ -157,9 +157,13 @@ pub fn seal_whole(
 
 /// Plain bytes of a whole payload that has `sealed` bytes, nonce included; nothing where no payload is so long.
 pub fn plain_bytes_of(sealed: u64) -> Option<u64> {
-    let chunks = sealed.checked_sub(NONCE_BYTES as u64)?;
-    let tags = chunks.div_ceil((CHUNK_BYTES + TAG_BYTES) as u64) * TAG_BYTES as u64;
-    chunks.checked_sub(tags).filter(|_| chunks > 0)
+    let (tag, full) = (TAG_BYTES as u64, (CHUNK_BYTES + TAG_BYTES) as u64);
+    let sealed = sealed.checked_sub(NONCE_BYTES as u64)?;
+    let chunks = sealed.div_ceil(full);
+    let last = sealed - chunks.checked_sub(1)? * full;
+    // Nothing makes an empty chunk after another one.
+    let least = if chunks > 1 { tag + 1 } else { tag };
+    (last >= least).then(|| sealed - chunks * tag)
 }
 
 impl Sealer {
@@ -450,6 +454,23 @@ mod tests {
         }
         let sealed = sealer.finish(pool, &mut take);
         (file, sealed)
+    }
+
+    #[test]
+    fn a_payload_has_so_many_plain_bytes_as_were_sealed() {
+        let (_, recipients) = keys();
+        for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES + 5] {
+            let whole =
+                seal_whole(&pattern(length), &recipients, &mut Seeded::new(&[2; 32], "test", 0)).unwrap();
+            let header = header::Header::read(&mut &whole[..]).unwrap().to_bytes().len();
+            assert_eq!(plain_bytes_of((whole.len() - header) as u64), Some(length as u64));
+        }
+        let full = NONCE_BYTES + CHUNK_BYTES + TAG_BYTES;
+        for sealed in
+            [0, NONCE_BYTES - 1, NONCE_BYTES, NONCE_BYTES + TAG_BYTES - 1, full + 5, full + TAG_BYTES]
+        {
+            assert_eq!(plain_bytes_of(sealed as u64), None, "{sealed}");
+        }
     }
 
     fn pattern(length: usize) -> Vec<u8> {

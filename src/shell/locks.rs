@@ -1,8 +1,8 @@
 //! Taking a file or a folder for one run alone, for as long as the handle lives.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -27,6 +27,12 @@ pub(super) fn alone(file: &File, patience: Duration) -> io::Result<bool> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Takes the file at `path`, which is made where there is none. Returns nothing where another has it.
+pub(super) fn file_alone(path: &Path, patience: Duration) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    Ok(alone(&file, patience)?.then_some(file))
 }
 
 /// Takes the folder at `path`, not one that had its name and is gone. Returns nothing where another has it.

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use sejf::archive::bundle::{Bundle, Origin};
+use sejf::archive::export_request::Approved;
 use sejf::archive::report::Language;
 use sejf::seal::identity::Identities;
-use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order, To};
+use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order, PlainWriter, To};
 use sejf::shell::vault::home::Vault;
 use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
 
@@ -172,6 +174,27 @@ fn under_the_receivers_key_nothing_is_in_the_open() {
     }
 }
 
+/// What a program prints is kept in places where no key belongs.
+#[test]
+fn what_is_printed_has_no_file_key() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    let output = export(&made, &to, &["--json"]);
+    assert_success(&output);
+    let bundle: Bundle = serde_json::from_slice(&std::fs::read(to.join("bundle.json")).unwrap()).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let mut keys = 0;
+    for file in bundle.recordings.iter().flat_map(|recording| &recording.files) {
+        let Some(Origin::Disclosed { file_key, .. }) = &file.origin else { panic!("{file:?}") };
+        assert!(!said.contains(file_key), "{said}");
+        keys += 1;
+    }
+    assert_eq!(keys, 4);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["id"], &said["entry"]), (&bundle.id.into(), &bundle.entry.into()));
+    assert_eq!(said["recordings"], serde_json::json!(made.ids));
+}
+
 #[test]
 fn nothing_is_given_away_without_reason_key_and_log() {
     let (made, stranger) = (MadeVault::new(), Bench::new());
@@ -265,6 +288,40 @@ fn a_list_that_is_no_file_is_told_and_not_read() {
 fn nothing_is_given_away_that_the_log_does_not_have() {
     let made = MadeVault::new();
     let to = made.bench.path("bundle");
+    let damage = |plain: &mut dyn std::io::Read, _, to: &mut dyn std::io::Write| {
+        std::fs::write(made.home.join("log/receipts/recorder.pub"), "somebody else's\n")?;
+        std::io::copy(plain, to).map(drop)
+    };
+    let refused = export_here(&made, &to, &damage, None).unwrap_err();
+    assert!(matches!(refused, ExportError::Log(_)), "{refused}");
+    assert!(!to.exists(), "a bundle that nobody knows of");
+}
+
+/// Something is in the way of the signature, which comes last.
+#[test]
+fn the_log_has_a_bundle_before_it_is_whole() {
+    let made = MadeVault::new();
+    let to = made.bench.path("bundle");
+    let in_the_way = |plain: &mut dyn std::io::Read, _, out: &mut dyn std::io::Write| {
+        std::fs::write(to.join("SHA256SUMS.sig"), "in the way")?;
+        std::io::copy(plain, out).map(drop)
+    };
+    let refused = export_here(&made, &to, &in_the_way, None).unwrap_err();
+    assert!(matches!(refused, ExportError::Parcel(_)) && !to.exists(), "{refused}");
+    let log = sejf::shell::verify::ReadLog::open(&made.home.join("log"), Some(&made.vault_key)).unwrap();
+    let entries: Vec<_> = log.entries.iter().map(|(_, entry)| String::from_utf8_lossy(entry)).collect();
+    let exports: Vec<_> = entries.iter().filter(|entry| entry.contains(r#""action":"export""#)).collect();
+    assert_eq!(exports.len(), 3, "{exports:?}");
+    assert!(exports[1].contains("sha256sums") && exports[2].contains("failed"), "{exports:?}");
+}
+
+/// Exports in this process.
+pub(crate) fn export_here(
+    made: &MadeVault,
+    to: &Path,
+    write: &PlainWriter<'_>,
+    approved: Option<&Approved>,
+) -> Result<Bundle, ExportError> {
     let vault = Vault::open(&made.home).unwrap();
     let key = std::fs::read_to_string(made.bench.key()).unwrap();
     let ring = vault.unlock(&[Identities::parse(&key).unwrap()]).unwrap();
@@ -272,21 +329,14 @@ fn nothing_is_given_away_that_the_log_does_not_have() {
     let catalog = runtime.block_on(vault.catalog()).unwrap();
     let (actor, places) = (vault.actor_of(&ring), vault.places().unwrap());
     let exporter = Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime };
-    let damage = |plain: &mut dyn std::io::Read, _, to: &mut dyn std::io::Write| {
-        std::fs::write(made.home.join("log/receipts/recorder.pub"), "somebody else's\n")?;
-        std::io::copy(plain, to).map(drop)
-    };
-    let order = Order {
+    exporter.export(&Order {
         ids: &made.ids,
-        to: To::Folder(&to),
-        receiver: "x",
+        to: To::Folder(to),
+        receiver: approved.map_or("x", |approved| &approved.request().receiver),
         reason: vault.reason("audit", "").unwrap(),
         actor: &actor,
         language: Language::English,
-        handing: Handing::Plain(&damage),
-        approved: None,
-    };
-    let refused = exporter.export(&order).unwrap_err();
-    assert!(matches!(refused, ExportError::Log(_)), "{refused}");
-    assert!(!to.exists(), "a bundle that nobody knows of");
+        handing: Handing::Plain(write),
+        approved,
+    })
 }

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use sejf::archive::access::Action;
 use sejf::archive::bundle::{Bundle, BundledFile, Origin, SIGNATURE_FILE, STATEMENT, SUMS_FILE};
+use sejf::archive::entry::{Entry, Outcome, Resource};
 use sejf::archive::proof::Proof;
 use sejf::archive::record::Digest;
 use sejf::archive::sums::{Statement, Sum, Sums};
+use sejf::base::time::Stamp;
 use sejf::seal::header::Header;
 use sejf::seal::identity::Identities;
 use sejf::seal::note::{Checkpoint, Signer};
@@ -14,6 +17,7 @@ use sejf::seal::stream::seal_whole;
 use sejf::seal::tree::Hash;
 use sejf::shell::entropy::OsRandom;
 use sejf::shell::vault::home::Vault;
+use sejf::shell::vault::proofs::prove_in;
 use sejf::shell::verify::{BundleAsked, BundleReport, bundle};
 
 use crate::bundle::{check, export, files, name};
@@ -243,6 +247,37 @@ fn receipts_and_checkpoints_of_others_are_found() {
     assert!(unknown.recorders.len() == 2 && unknown.summary().contains("as the bundle names them"));
 }
 
+/// The entry that a bundle names is the one that let it be made: of these recordings, then, and nothing else.
+#[test]
+fn an_entry_of_another_matter_is_found() {
+    let forger = Forger::new(&[]);
+    let whole = forger.begin();
+    let vault = Vault::open(&forger.made.home).unwrap();
+    let honest = Entry::from_bytes(&forger.read("vault/entry.json")).unwrap();
+    let id = whole.recordings[0].id;
+    let others = [
+        Entry { resource: Resource::of(&[id]), ..honest.clone() },
+        Entry { action: Action::Open, ..honest.clone() },
+        Entry { outcome: Outcome::Failed("no disk".into()), ..honest.clone() },
+        Entry { at: Stamp::ZERO, ..honest.clone() },
+    ];
+    for other in others {
+        let mut bundle = forger.begin();
+        bundle.entry = vault.log.write(&[other]).unwrap();
+        let (entry, proof) = prove_in(&vault.log.dir().join("receipts"), &vault.key, bundle.entry).unwrap();
+        forger.write("vault/entry.json", &entry);
+        forger.write("vault/proof.json", &serde_json::to_vec(&proof).unwrap());
+        let report = forger.signed(&bundle);
+        let told: Vec<_> = report.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["wrong: vault/entry.json: it is not the entry of this export"]);
+    }
+    // One recording fewer than it was granted for.
+    let mut fewer = forger.begin();
+    let left_out = fewer.recordings.remove(1);
+    std::fs::remove_dir_all(forger.dir.join(format!("recordings/{}", left_out.id))).unwrap();
+    assert_told(&forger.signed(&fewer), "vault/entry.json", "is not the entry of this export");
+}
+
 fn bundle_of(dir: &Path, asked: &BundleAsked<'_>) -> BundleReport {
     bundle(dir, asked).unwrap()
 }
@@ -318,9 +353,9 @@ fn the_receiver_follows_a_sealed_bundle_to_its_receipts() {
     forger.write(&file.path, &forged);
     changed.recordings[0].files[0].body_sha256 = Digest::of(&forged[length..]);
     changed.recordings[0].files[0].body_bytes = (forged.len() - length) as u64;
-    assert!(forger.signed(&changed).faults.is_empty());
-    let report = look(Some(&own));
-    assert_told(&report, &file.path, "is not in it, and the bundle says that it is");
+    let missing = "is not in it, and the bundle says that it is";
+    assert_told(&forger.signed(&changed), &file.path, missing);
+    assert_told(&look(Some(&own)), &file.path, missing);
     let key = sejf::archive::bundle::disclose(&mut &forged[..], &own).unwrap().file_key;
     let header = Header::read(&mut &forged[..]).unwrap();
     let kept = sejf::seal::origin::stanza(&header, &key).unwrap();
@@ -329,4 +364,15 @@ fn the_receiver_follows_a_sealed_bundle_to_its_receipts() {
     forger.write(&file.path, &with_its_own);
     assert!(forger.signed(&changed).faults.is_empty());
     assert_told(&look(Some(&own)), &file.path, "not the sealed file that the recorder's receipt names");
+    // What is in the open, or has no header at all, encloses nothing, whoever looks.
+    for (bytes, words) in [(&b"OggS in the open"[..], "not an age file"), (b"", "age")] {
+        forger.begin();
+        forger.write(&file.path, bytes);
+        let mut open = whole.clone();
+        open.recordings[0].files[0].body_sha256 = Digest::of(bytes);
+        open.recordings[0].files[0].body_bytes = bytes.len() as u64;
+        let report = forger.signed(&open);
+        assert_told(&report, &file.path, words);
+        assert_eq!(report.locked, 1, "{report:?}");
+    }
 }

@@ -1,18 +1,27 @@
 //! How bundles are given: as one file, by two people, and without what is of others.
 
+use std::cell::Cell;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use sejf::archive::intake::Known;
 use sejf::archive::tarball::{END, head, padding};
+use sejf::base::limits::CHUNK_BYTES;
 use sejf::seal::event::Entry;
+use sejf::seal::identity::Identities;
 use sejf::shell::vault::catalog::Catalog;
 use sejf::shell::vault::catalog::awaited::NewEntries;
 use sejf::shell::vault::catalog::recorders::Position;
-use sejf::shell::verify::{BundleFault, ReadLog};
+use sejf::shell::vault::export_requests;
+use sejf::shell::vault::home::Vault;
+use sejf::shell::vault::rewrap::{self, Renewal};
+use sejf::shell::verify::{BundleAsked, BundleFault, ReadLog, bundle};
 
-use crate::bundle::{check, export, files, name, named};
-use crate::support::{assert_success, installed, sejf, text};
+use crate::bundle::{check, export, export_here, files, name, named};
+use crate::support::{Bench, assert_success, installed, sejf, text};
 use crate::vault_made::{MadeVault, wait};
 
 fn export_to(made: &MadeVault, more: &[&str]) -> Output {
@@ -55,6 +64,32 @@ fn one_file_holds_what_a_folder_holds() {
         let unpacked = check(&dir, &made);
         assert!(unpacked.faults.is_empty(), "{:?}", unpacked.faults);
         assert_eq!((unpacked.files, unpacked.bytes), (report.files, report.bytes));
+    }
+}
+
+/// The first place has a copy that is changed, which is seen only when all of it was written.
+#[test]
+fn one_file_has_the_whole_copy_alone() {
+    let (made, receiver) = (MadeVault::new(), Bench::new());
+    let (store, second) = (made.bench.path("store"), made.bench.path("second"));
+    assert!(Command::new("cp").args(["-a", text(&store), text(&second)]).status().unwrap().success());
+    let config = made.home.join("vault.toml");
+    let place = format!(
+        "\n[[place]]\nname = \"second\"\nsite = \"there\"\nkind = \"directory\"\npath = {second:?}\n"
+    );
+    std::fs::write(&config, std::fs::read_to_string(&config).unwrap() + &place).unwrap();
+    for path in files(&store).iter().filter(|path| text(path).ends_with(".body")) {
+        let mut bytes = std::fs::read(path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+    let under_a_key = ["-r", &receiver.recipient];
+    for (name, more, followed) in [("plain.tar", &[][..], 2), ("sealed.tar", &under_a_key, 0)] {
+        let file = made.bench.path(name);
+        assert_success(&tar_of(&made, &file, more));
+        let report = check(&file, &made);
+        assert!(report.faults.is_empty(), "{name}: {:?}", report.faults);
+        assert_eq!((report.proved, report.followed), (2, followed), "{name}");
     }
 }
 
@@ -178,6 +213,116 @@ fn more_than_one_gives_alone_takes_a_second_person() {
     for words in ["second-person", "export-asked", "export-agreed", "export-withdrawn"] {
         assert!(entries.iter().any(|entry| entry.contains(words)), "{words}");
     }
+}
+
+/// Two who have read at once that it may be made.
+#[test]
+fn a_request_is_made_once_also_by_two_at_once() {
+    let made = MadeVault::new();
+    let (home, jan, ewa) = (text(&made.home).to_owned(), made.jan.key(), made.bench.key());
+    let ids: Vec<String> = made.ids.iter().map(ToString::to_string).collect();
+    let say = |what: &[&str], key: &str| sejf(&[what, &["--reason", "court-order", "-i", key]].concat());
+    let asked = say(&["export", "ask", &home, &ids[0], &ids[1], "--for", "Sąd"], &ewa);
+    assert_success(&asked);
+    let said = String::from_utf8(asked.stdout).unwrap();
+    let number = said.split([' ', ':']).nth(1).unwrap().to_owned();
+    assert_success(&say(&["export", "approve", &home, "--request", &number], &jan));
+    let vault = Vault::open(&made.home).unwrap();
+    let approved = || {
+        let number = number.parse().unwrap();
+        export_requests::read(&vault.log, number).unwrap().get(number).unwrap().approved().unwrap()
+    };
+    let (one, other) = (approved(), approved());
+    let plain = |plain: &mut dyn Read, _, to: &mut dyn Write| std::io::copy(plain, to).map(drop);
+    // Who takes it back waits for who makes it, and is told.
+    let alone = export_requests::alone(&vault).unwrap();
+    let args = ["export", "withdraw", &home, "--request", &number, "--reason", "court-order", "-i", &ewa];
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_sejf")).args(args).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(waiting.try_wait().unwrap().is_none(), "withdrawn while it was being made");
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    drop(alone);
+    let (first, second) = (made.bench.path("first"), made.bench.path("second"));
+    export_here(&made, &first, &plain, Some(&one)).unwrap();
+    let refused = export_here(&made, &second, &plain, Some(&other)).unwrap_err().to_string();
+    assert!(refused.contains("was made already") && !second.exists(), "{refused}");
+}
+
+/// As it was found: of the sound what is whole, and of the manifest nothing that opens.
+#[test]
+fn what_a_dead_recorder_left_is_given_and_followed_to_its_receipt() {
+    let (made, receiver) = (MadeVault::recovered(), Bench::new());
+    let (plain, sealed) = (made.bench.path("plain"), made.bench.path("sealed"));
+    assert_success(&export(&made, &plain, &[]));
+    let report = check(&plain, &made);
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
+    assert_eq!((report.proved, report.followed, report.words), (3, 3, 0));
+    let left = made.ids[2];
+    let folder = plain.join(format!("recordings/{left}"));
+    let wav = std::fs::read(folder.join(format!("{left}.wav.interrupted"))).unwrap();
+    // Whole chunks, as a file that players take.
+    assert!(!wav.is_empty() && wav.len() % CHUNK_BYTES == 0, "{}", wav.len());
+    assert_eq!(u32::from_le_bytes(wav[4..8].try_into().unwrap()) as usize + 8, wav.len());
+    let whole = std::fs::read(plain.join(format!("recordings/{0}/{0}.wav", made.ids[1]))).unwrap();
+    assert!(wav.len() < whole.len() && wav[44..] == whole[44..wav.len()]);
+    let manifest = format!("{left}.json.interrupted.age");
+    let spooled = std::fs::read(made.bench.path("spool").join(&manifest)).unwrap();
+    assert_eq!(std::fs::read(folder.join(&manifest)).unwrap(), spooled);
+
+    assert_success(&export(&made, &sealed, &["-r", &receiver.recipient]));
+    let keys = Identities::parse(&std::fs::read_to_string(receiver.key()).unwrap()).unwrap();
+    let (vault, recorder) = (Some(&made.vault_key[..]), Some(&made.recorder[..]));
+    for (identities, followed, locked) in [(None, 0, 3), (Some(&keys), 3, 0)] {
+        let report = bundle(&sealed, &BundleAsked { vault, recorder, identities }).unwrap();
+        assert!(report.faults.is_empty(), "{:?}", report.faults);
+        assert_eq!((report.proved, report.followed, report.locked), (3, followed, locked));
+    }
+    // Restored, it opens as far as it goes.
+    let (home, restored) = (text(&made.home), made.bench.path("restored"));
+    let output = sejf(&["restore-test", home, "--to", text(&restored), "-i", &made.bench.key()]);
+    assert_success(&output);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("6 opened, 2 of them sound"), "{said}");
+}
+
+/// An epoch is re-wrapped while a bundle is made: between two recordings, and what comes later is read as it is then.
+#[test]
+fn what_is_rewrapped_meanwhile_is_given_all_the_same() {
+    let made = MadeVault::new();
+    let (to, started) = (made.bench.path("bundle"), Cell::new(false));
+    let (ended, has_ended) = channel();
+    let rewrap = || {
+        let vault = Vault::open(&made.home).unwrap();
+        let key = std::fs::read_to_string(made.bench.key()).unwrap();
+        let ring = vault.unlock(&[Identities::parse(&key).unwrap()]).unwrap();
+        let epoch = "calls-5y/2026-05".parse().unwrap();
+        let grant = rewrap::ask(&vault, &ring, &epoch, None).unwrap();
+        rewrap::epoch(&vault, &ring, &grant, &epoch, Renewal::Anew).unwrap()
+    };
+    let renewed = std::thread::scope(|threads| {
+        let (going, go) = channel();
+        let waiting = threads.spawn(move || {
+            go.recv().unwrap();
+            let done = rewrap();
+            // Nobody may be waiting any more.
+            let _ = ended.send(());
+            done.renewed
+        });
+        let plain = |plain: &mut dyn Read, _, to: &mut dyn Write| {
+            if !started.replace(true) {
+                going.send(()).unwrap();
+                let early = has_ended.recv_timeout(Duration::from_secs(3));
+                assert!(early.is_err(), "re-wrapped while it was being read");
+            }
+            std::io::copy(plain, to).map(drop)
+        };
+        export_here(&made, &to, &plain, None).unwrap();
+        waiting.join().unwrap()
+    });
+    assert_eq!(renewed, 2);
+    let report = check(&to, &made);
+    assert!(report.faults.is_empty(), "{:?}", report.faults);
 }
 
 /// A recorder that sends: of its log the catalog has hashes, and no bundle has anything of others' entries.

@@ -1,18 +1,22 @@
 //! A vault with two recordings in it, for tests of what comes after intake.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sejf::archive::bundle::disclose;
 use sejf::archive::custody::Custody;
 use sejf::archive::epoch::Epoch;
 use sejf::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use sejf::archive::slip::Slip;
 use sejf::base::time::Stamp;
 use sejf::seal::header::{self, Header};
 use sejf::seal::identity::Identities;
-use sejf::seal::receipt::Receipt;
+use sejf::seal::receipt::{Receipt, ReceiptFile, ReceiptState, UNKNOWN_RULE};
+use sejf::shell::disk::RealDisk;
 use sejf::shell::entropy::OsRandom;
+use sejf::shell::identity::load_or_create;
 use sejf::shell::keys::KeyKind;
+use sejf::shell::receipts::ReceiptLog;
 use sejf::shell::vault::catalog::Catalog;
 use sejf::shell::vault::catalog::recordings::NewRecord;
 use sejf::shell::vault::home::{NewVault, Vault};
@@ -35,15 +39,20 @@ pub(crate) struct MadeVault {
 
 impl MadeVault {
     pub(crate) fn new() -> Self {
-        Self::with(false)
+        Self::with(false, false)
+    }
+
+    /// With a third recording, as it was found after its recorder had died.
+    pub(crate) fn recovered() -> Self {
+        Self::with(false, true)
     }
 
     /// A vault of before headers were kept as recorders make them.
     pub(crate) fn old() -> Self {
-        Self::with(true)
+        Self::with(true, false)
     }
 
-    fn with(is_old: bool) -> Self {
+    fn with(is_old: bool, is_recovered: bool) -> Self {
         let (bench, jan) = (Bench::new(), Bench::new());
         let (home, store) = (bench.path("home"), bench.path("store"));
         std::fs::create_dir(&store).unwrap();
@@ -63,6 +72,9 @@ impl MadeVault {
             let more = ["--state", text(&state), "--no-sync", "--audio", audio, "--quiet"];
             assert_success(&sejf(&[&args[..], &more].concat()));
         }
+        if is_recovered {
+            leave(&spool, &state);
+        }
         let log = ReadLog::open(&spool, None).unwrap();
         assert!(log.proved);
         let recorder = log.key.unwrap().to_string();
@@ -76,10 +88,14 @@ impl MadeVault {
         for (index, entry) in &log.entries {
             let Ok(receipt) = Receipt::from_entry(entry) else { continue };
             let record = made.take_in((&ring, &epoch), &place, *index, receipt, is_old);
+            if is_recovered {
+                let slip = Content::Bytes(Slip::of(&record).to_bytes().into());
+                wait(place.put_new(&record.slip_object(), slip, true)).unwrap();
+            }
             made.ids.push(record.id);
             records.push(NewRecord { record, indexed: None });
         }
-        assert_eq!(made.ids.len(), 2);
+        assert_eq!(made.ids.len(), if is_recovered { 3 } else { 2 });
         wait(async {
             let catalog = Catalog::open_file(&made.home.join("catalog.db")).await.unwrap();
             catalog.take_in(&records).await.unwrap();
@@ -104,9 +120,12 @@ impl MadeVault {
         let mut files = Vec::new();
         for file in &receipt.files {
             let sealed = std::fs::read(self.bench.path("spool").join(&file.name)).unwrap();
-            let before = Header::read(&mut &sealed[..]).unwrap().to_bytes().len();
+            let before = Header::read(&mut &sealed[..]).map_or(0, |header| header.to_bytes().len());
             let mut random = OsRandom::new().unwrap();
-            let mut header = envelope.rewrap(&mut &sealed[..], identities, &mut random).unwrap();
+            let mut header = match before {
+                0 => Vec::new(),
+                _ => envelope.rewrap(&mut &sealed[..], identities, &mut random).unwrap(),
+            };
             if is_old {
                 let key = disclose(&mut &header[..], &envelope.identities()).unwrap().file_key;
                 let mut stanzas = Header::read(&mut &header[..]).unwrap().stanzas;
@@ -141,6 +160,31 @@ impl MadeVault {
             files,
         }
     }
+}
+
+/// What a dead run leaves, and the receipt that the next one writes: sound that is cut within a chunk, and a manifest
+/// of which the header had only begun.
+fn leave(spool: &Path, state: &Path) {
+    let log = ReadLog::open(spool, None).unwrap();
+    let receipts: Vec<_> =
+        log.entries.iter().filter_map(|(_, entry)| Receipt::from_entry(entry).ok()).collect();
+    let last = receipts.last().unwrap();
+    let id = format!("{}fff", &last.id[..last.id.len() - 3]);
+    let mut files = Vec::new();
+    for kind in ["opus", "wav", "json"] {
+        let end = format!(".{kind}.age");
+        let whole = receipts.iter().flat_map(|receipt| &receipt.files).find(|file| file.name.ends_with(&end));
+        let mut bytes = std::fs::read(spool.join(&whole.unwrap().name)).unwrap();
+        bytes.truncate(if kind == "json" { 20 } else { bytes.len() - 9 });
+        let name = format!("{id}.{kind}.interrupted.age");
+        std::fs::write(spool.join(&name), &bytes).unwrap();
+        files.push(ReceiptFile { name, bytes: bytes.len() as u64, sha256: Digest::of(&bytes).0 });
+    }
+    let (state_of, rule) = (ReceiptState::Interrupted, UNKNOWN_RULE.to_owned());
+    let receipt = Receipt { id, files, state: state_of, rule, ..last.clone() };
+    let mut log = ReceiptLog::open(spool, load_or_create(Some(state)).unwrap()).unwrap();
+    log.append_receipt(&receipt).unwrap();
+    log.commit(&mut RealDisk::new(false)).unwrap();
 }
 
 fn unlock(bench: &Bench, vault: &Vault) -> KeyRing {

@@ -24,7 +24,7 @@ use crate::recording::manifest::Manifest;
 use crate::seal::identity::Identities;
 use crate::seal::keys::FileKey;
 use crate::seal::note::{NoteError, VerifyKey};
-use crate::seal::open::{OpenError, Opener};
+use crate::seal::open::{OpenError, Opener, Remains};
 use crate::seal::random::Randomness;
 use crate::seal::recipient::Recipients;
 use crate::seal::stream::plain_bytes_of;
@@ -33,8 +33,8 @@ use crate::shell::entropy::{NoRandomness, OsRandom};
 use crate::shell::receipts::{DIR_NAME, ReceiptsError};
 use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
-use crate::shell::vault::export_requests;
-use crate::shell::vault::home::{Vault, VaultError};
+use crate::shell::vault::export_requests::{self, ExportRequestError};
+use crate::shell::vault::home::{Vault, VaultError, io_error};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
 use crate::shell::vault::log::Denied;
@@ -42,6 +42,7 @@ use crate::shell::vault::parcel::ParcelError;
 use crate::shell::vault::place::Place;
 use crate::shell::vault::proofs::{RecorderLogs, prove_in};
 use crate::shell::vault::released::{CopyFault, StoredFile};
+use crate::shell::vault::turns::{self, Turn};
 use crate::shell::vault::wrapping::Wrapping;
 
 /// What exports.
@@ -141,6 +142,9 @@ pub enum ExportError {
     /// The log.
     #[error(transparent)]
     Log(#[from] ReceiptsError),
+    /// What was asked for counts no longer, or another is exporting.
+    #[error(transparent)]
+    Request(#[from] ExportRequestError),
     /// The second person has agreed to something else.
     #[error(
         "request {number} is of other recordings, for another receiver, or under other keys: ask for this one"
@@ -169,6 +173,9 @@ pub enum ExportError {
         /// How far it is.
         phase: Phase,
     },
+    /// Its envelope is being changed.
+    #[error("an epoch is being re-wrapped and does not let go: try again when that has ended")]
+    Rewrapping,
     /// It is there.
     #[error("`{}` exists already: name a folder or a file that is to be made", path.display())]
     Exists {
@@ -222,6 +229,8 @@ type ReadPlace<'a> = dyn FnMut(&Arc<dyn Place>, &mut Wrapping) -> Result<(), Exp
 impl Exporter<'_> {
     /// Makes a bundle. The log has who asked, before anything is decrypted.
     pub fn export(&self, order: &Order<'_>) -> Result<Bundle, ExportError> {
+        // What others have given away is counted, and a request made once: until the log says what came of it.
+        let _alone = export_requests::alone(self.vault)?;
         if order.to.path().exists() {
             return Err(ExportError::Exists { path: order.to.path().into() });
         }
@@ -242,27 +251,37 @@ impl Exporter<'_> {
                 return Err(error.into());
             }
         };
-        match self.fill(order, &grant, now, &records, &mut parcel) {
-            Ok((bundle, list)) => {
-                let mut done =
-                    serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
-                if let Some(approved) = order.approved {
-                    done[REQUEST_WORD] = approved.request().number.into();
-                }
-                if let Err(fault) = log.outcome(&grant, Outcome::Done(done)) {
-                    // Nothing is given away that the log does not say was.
-                    parcel.abandon()?;
-                    return Err(fault.into());
-                }
-                Ok(bundle)
-            }
-            Err(error) => {
-                // The first fault is the one to tell.
-                let left = parcel.abandon().err().map_or(String::new(), |fault| format!("; {fault}"));
-                log.outcome(&grant, Outcome::Failed(format!("{error}{left}")))?;
-                Err(error)
-            }
+        let made = self.fill(order, &grant, now, &records, &mut parcel);
+        let made = made.and_then(|(bundle, list)| {
+            self.conclude(order, &grant, &bundle, list, &mut parcel)?;
+            Ok(bundle)
+        });
+        if let Err(error) = &made {
+            // The first fault is the one to tell.
+            let left = parcel.abandon().err().map_or(String::new(), |fault| format!("; {fault}"));
+            log.outcome(&grant, Outcome::Failed(format!("{error}{left}")))?;
         }
+        made
+    }
+
+    /// Makes it whole, which its signature does: no bundle is whole that the log does not say was given away.
+    fn conclude(
+        &self,
+        order: &Order<'_>,
+        grant: &Grant,
+        bundle: &Bundle,
+        list: Digest,
+        parcel: &mut Wrapping,
+    ) -> Result<(), ExportError> {
+        let mut done = serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
+        if let Some(approved) = order.approved {
+            done[REQUEST_WORD] = approved.request().number.into();
+        }
+        self.vault.log.outcome(grant, Outcome::Done(done))?;
+        let (kind, id) = (bundle::STATEMENT.into(), bundle.id.clone());
+        let statement = Statement { kind, id, made: bundle.made, list };
+        parcel.put_last(bundle::SIGNATURE_FILE, statement.sign(&self.vault.signer())?.as_bytes())?;
+        Ok(parcel.finish()?)
     }
 
     /// Whether one may give so much away alone, or a second person has agreed to just this. The log has it where not.
@@ -274,6 +293,10 @@ impl Exporter<'_> {
     ) -> Result<(), ExportError> {
         if let Some(approved) = order.approved {
             let number = approved.request().number;
+            // It may have been made or taken back since it was read.
+            let requests = export_requests::read(&self.vault.log, number)?;
+            let asked = requests.get(number).and_then(|asked| asked.is_open());
+            asked.map_err(ExportRequestError::from)?;
             return match approved.covers(order.ids, order.receiver, order.handing.form()) {
                 true => Ok(()),
                 false => Err(ExportError::Uncovered { number }),
@@ -318,6 +341,7 @@ impl Exporter<'_> {
         Ok(records)
     }
 
+    /// All but the signature, and the SHA-256 of the list.
     fn fill(
         &self,
         order: &Order<'_>,
@@ -343,7 +367,8 @@ impl Exporter<'_> {
         };
         let (mut told, mut logs) = (Vec::with_capacity(records.len()), RecorderLogs::default());
         for record in records {
-            let (one, facts) = self.one(order, record, &mut logs, &mut random, parcel)?;
+            let (_turn, record) = self.in_turn(&record.id)?;
+            let (one, facts) = self.one(order, &record, &mut logs, &mut random, parcel)?;
             bundle.recordings.push(one);
             told.push(facts);
         }
@@ -359,11 +384,16 @@ impl Exporter<'_> {
         let sums = parcel.sums().to_sums();
         let list = Digest::of(sums.as_bytes());
         parcel.put_last(bundle::SUMS_FILE, sums.as_bytes())?;
-        let (kind, id) = (bundle::STATEMENT.into(), bundle.id.clone());
-        let statement = Statement { kind, id, made: bundle.made, list };
-        parcel.put_last(bundle::SIGNATURE_FILE, statement.sign(&vault.signer())?.as_bytes())?;
-        parcel.finish()?;
         Ok((bundle, list))
+    }
+
+    /// A recording as it is now, and nobody re-wraps it meanwhile: others may have since all were looked up.
+    fn in_turn(&self, id: &RecordingId) -> Result<(Turn, Record), ExportError> {
+        let home = &self.vault.home;
+        let turn = self.runtime.block_on(turns::copying(home)).map_err(io_error("locking", home))?;
+        let turn = turn.ok_or(ExportError::Rewrapping)?;
+        let record = self.records(std::slice::from_ref(id))?.pop().ok_or(ExportError::Unknown(*id))?;
+        Ok((turn, record))
     }
 
     fn one(
@@ -411,13 +441,18 @@ impl Exporter<'_> {
         told: &mut Told,
     ) -> Result<BundledFile, ExportError> {
         let folder = bundle::folder(&record.id);
-        let path = format!("{folder}/{}", name_in_bundle(&file.name, &order.handing));
+        let name = match is_headless(file) {
+            true => last_part(&file.name).to_owned(),
+            false => name_in_bundle(&file.name, &order.handing),
+        };
+        let path = format!("{folder}/{name}");
         let (mut made, mut manifest) = (Made::Unknown, Zeroizing::new(Vec::new()));
         self.read_any_place(&path, parcel, &mut |place, parcel| {
-            let stored = StoredFile::open(self.runtime, place, record, file)?;
+            let opening =
+                Opening { place, record, file, identities, may_be_cut: record.receipt.is_recovered() };
             manifest.clear();
             let keep = path.ends_with(MANIFEST_FILE).then_some(&mut *manifest);
-            made = write_file(order, (stored, file), identities, &path, random, parcel, keep)?;
+            made = self.write_file(order, &opening, &path, random, parcel, keep)?;
             Ok(())
         })?;
         if !manifest.is_empty() {
@@ -467,12 +502,78 @@ impl Exporter<'_> {
                 let kind = kind.filter(|kind| ["opus", "wav"].contains(kind)).unwrap_or("json");
                 let path = format!("{}/history/{number}.{kind}{end}", bundle::folder(&record.id));
                 self.read_any_place(&path, parcel, &mut |place, parcel| {
-                    let stored = StoredFile::open(self.runtime, place, record, file)?;
-                    write_file(order, (stored, file), identities, &path, random, parcel, None).map(drop)
+                    let opening = Opening { place, record, file, identities, may_be_cut: false };
+                    self.write_file(order, &opening, &path, random, parcel, None).map(drop)
                 })?;
             }
         }
         Ok(())
+    }
+
+    /// Where `keep` is there, it gets the plain bytes too.
+    fn write_file(
+        &self,
+        order: &Order<'_>,
+        opening: &Opening<'_>,
+        path: &str,
+        random: &mut dyn Randomness,
+        parcel: &mut Wrapping,
+        mut keep: Option<&mut Vec<u8>>,
+    ) -> Result<Made, ExportError> {
+        let Opening { place, record, file, identities, may_be_cut } = *opening;
+        let mut stored = StoredFile::open(self.runtime, place, record, file)?;
+        let header = stored.header.clone();
+        let reseal = |source| ExportError::Reseal { name: file.name.clone(), source };
+        let open = |source| ExportError::Open { name: file.name.clone(), source };
+        let (written, made) = match order.handing {
+            _ if is_headless(file) => {
+                (parcel.write(path, &mut |to| io::copy(&mut stored, to).map(drop)), Made::Unknown)
+            }
+            Handing::Plain(write_plain) => {
+                let Disclosure { original, file_key } =
+                    bundle::disclose(&mut &header[..], identities).map_err(reseal)?;
+                let bytes = self.plain_bytes(opening)?;
+                let opened = Opener::open((&header[..]).chain(&mut stored), identities);
+                let mut plain = Remains::of(opened, may_be_cut).map_err(open)?;
+                let written = parcel.write(path, &mut |to| match &mut keep {
+                    Some(keep) => {
+                        (&mut plain).take(MANIFEST_BYTES_MAX).read_to_end(keep)?;
+                        write_plain(&mut (&keep[..]).chain(&mut plain), bytes, to)
+                    }
+                    None => write_plain(&mut plain, bytes, to),
+                });
+                (written, original.map_or(Made::Unknown, |original| Made::Disclosed { original, file_key }))
+            }
+            Handing::Sealed(recipients) => {
+                let (header, is_kept) =
+                    bundle::reseal(&mut &header[..], identities, recipients, random).map_err(reseal)?;
+                let written = parcel.write(path, &mut |to| {
+                    to.write_all(&header)?;
+                    io::copy(&mut stored, to).map(drop)
+                });
+                (written, if is_kept { Made::Enclosed } else { Made::Unknown })
+            }
+        };
+        // That the copy is another says more than that it does not open.
+        stored.finish()?;
+        written?;
+        Ok(made)
+    }
+
+    /// How much comes out of it. Of what a dead run has left nobody knows that who has not opened it.
+    fn plain_bytes(&self, opening: &Opening<'_>) -> Result<u64, ExportError> {
+        let Opening { place, record, file, identities, may_be_cut } = *opening;
+        if !may_be_cut {
+            return Ok(plain_bytes_of(file.body_bytes).unwrap_or_default());
+        }
+        let open = |source| ExportError::Open { name: file.name.clone(), source };
+        let mut stored = StoredFile::open(self.runtime, place, record, file)?;
+        let header = stored.header.clone();
+        let opened = Opener::open((&header[..]).chain(&mut stored), identities);
+        let mut plain = Remains::of(opened, may_be_cut).map_err(open)?;
+        let counted = io::copy(&mut plain, &mut io::sink());
+        stored.finish()?;
+        counted.map_err(|error| open(error.downcast().unwrap_or_else(OpenError::Io)))
     }
 
     /// A copy that is damaged is no reason to give nothing away while another is whole.
@@ -506,48 +607,19 @@ enum Made {
     Disclosed { original: Vec<u8>, file_key: FileKey },
 }
 
-/// Where `keep` is there, it gets the plain bytes too.
-fn write_file(
-    order: &Order<'_>,
-    (mut stored, file): (StoredFile<'_>, &ArchivedFile),
-    identities: &Identities,
-    path: &str,
-    random: &mut dyn Randomness,
-    parcel: &mut Wrapping,
-    mut keep: Option<&mut Vec<u8>>,
-) -> Result<Made, ExportError> {
-    let header = stored.header.clone();
-    let reseal = |source| ExportError::Reseal { name: file.name.clone(), source };
-    let open = |source| ExportError::Open { name: file.name.clone(), source };
-    let (written, made) = match order.handing {
-        Handing::Plain(write_plain) => {
-            let Disclosure { original, file_key } =
-                bundle::disclose(&mut &header[..], identities).map_err(reseal)?;
-            let bytes = plain_bytes_of(file.body_bytes).unwrap_or_default();
-            let mut plain = Opener::open((&header[..]).chain(&mut stored), identities).map_err(open)?;
-            let written = parcel.write(path, &mut |to| match &mut keep {
-                Some(keep) => {
-                    (&mut plain).take(MANIFEST_BYTES_MAX).read_to_end(keep)?;
-                    write_plain(&mut (&keep[..]).chain(&mut plain), bytes, to)
-                }
-                None => write_plain(&mut plain, bytes, to),
-            });
-            (written, original.map_or(Made::Unknown, |original| Made::Disclosed { original, file_key }))
-        }
-        Handing::Sealed(recipients) => {
-            let (header, is_kept) =
-                bundle::reseal(&mut &header[..], identities, recipients, random).map_err(reseal)?;
-            let written = parcel.write(path, &mut |to| {
-                to.write_all(&header)?;
-                io::copy(&mut stored, to).map(drop)
-            });
-            (written, if is_kept { Made::Enclosed } else { Made::Unknown })
-        }
-    };
-    // That the copy is another says more than that it does not open.
-    stored.finish()?;
-    written?;
-    Ok(made)
+/// A file that is to be opened, or put under another key.
+struct Opening<'a> {
+    place: &'a Arc<dyn Place>,
+    record: &'a Record,
+    file: &'a ArchivedFile,
+    identities: &'a Identities,
+    /// A dead run may have left it.
+    may_be_cut: bool,
+}
+
+/// Whether a dead run has left it before it had a header: nothing of it opens, and it is given as it is.
+fn is_headless(file: &ArchivedFile) -> bool {
+    file.header_bytes == 0
 }
 
 fn sha256_of(parcel: &Wrapping, path: &str) -> String {

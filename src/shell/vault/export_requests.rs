@@ -1,5 +1,8 @@
 //! Requests for exports, in the vault's log: see [`crate::archive::export_request`].
 
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::archive::access::{Action, Grant, Reason, Request as Asking};
@@ -9,6 +12,8 @@ use crate::archive::export_request::{self, ExportRequest, RequestError, Requests
 use crate::archive::record::RecordingId;
 use crate::archive::request::Agreement;
 use crate::base::time::Stamp;
+use crate::shell::disk::remedy;
+use crate::shell::locks;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::log::{Denied, ENTRIES_AT_ONCE, VaultLog};
@@ -30,6 +35,33 @@ pub enum ExportRequestError {
     /// Without a reason.
     #[error("this takes a reason: say why, with --reason CODE --note TEXT")]
     NoReason,
+    /// The lock.
+    #[error("locking `{}`: {source}{}", path.display(), remedy(source))]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody exports.
+    #[error("another export is being made: try again when it has ended")]
+    Busy,
+}
+
+/// Nobody else makes an export or takes a request back, until it is dropped.
+#[derive(Debug)]
+pub struct Alone {
+    _file: File,
+}
+
+/// Waits for whoever exports now, but not for long.
+pub fn alone(vault: &Vault) -> Result<Alone, ExportRequestError> {
+    let path = vault.home.join(LOCK);
+    let taken = locks::file_alone(&path, PATIENCE);
+    match taken.map_err(|source| ExportRequestError::Lock { path, source })? {
+        Some(file) => Ok(Alone { _file: file }),
+        None => Err(ExportRequestError::Busy),
+    }
 }
 
 /// Reads all requests, or those from number `from` on.
@@ -45,23 +77,24 @@ pub fn read(log: &VaultLog, from: u64) -> Result<Requests, ReceiptsError> {
     Ok(requests)
 }
 
-/// Recordings that `actor` has given away within a day before `now` at nobody else's word.
+/// Recordings that `actor` has given away, or had leave to, within a day before `now` at nobody else's word.
 pub fn given_alone(log: &VaultLog, actor: &str, now: Stamp) -> Result<u64, ReceiptsError> {
     let since = Stamp::from_unix_nanos(now.since(Stamp::ZERO).saturating_sub(DAY).as_nanos() as u64);
     let (_, size) = log.read_from(u64::MAX, 0)?;
-    let (mut end, mut given) = (size, 0);
+    let (mut end, mut exports) = (size, Vec::new());
     while end > 0 {
         let from = end.saturating_sub(ENTRIES_AT_ONCE);
         let (entries, _) = log.read_from(from, end - from)?;
         let entries: Vec<Entry> = entries.iter().filter_map(|bytes| Entry::from_bytes(bytes).ok()).collect();
-        let recent = entries.iter().filter(|entry| entry.at >= since);
-        given += recent.map(|entry| export_request::given_alone(entry, actor)).sum::<u64>();
-        if entries.first().is_some_and(|entry| entry.at < since) {
+        let is_last = entries.first().is_some_and(|entry| entry.at < since);
+        let recent = entries.into_iter().filter(|entry| entry.at >= since && entry.action == Action::Export);
+        exports.extend(recent.rev());
+        if is_last {
             break;
         }
         end = from;
     }
-    Ok(given)
+    Ok(export_request::given_alone(exports.iter().rev(), actor))
 }
 
 /// Asks for an export. The request's number.
@@ -100,8 +133,9 @@ pub fn approve(vault: &Vault, speaker: &Speaker, number: u64) -> Result<Custodia
     Ok(by)
 }
 
-/// Takes a request back.
+/// Takes a request back, unless it is just being made.
 pub fn withdraw(vault: &Vault, speaker: &Speaker, number: u64) -> Result<(), ExportRequestError> {
+    let _alone = alone(vault)?;
     read(&vault.log, number)?.get(number)?.is_open()?;
     let grant = granted(vault, speaker, Action::AskExport, Resource::Request(number))?;
     vault.log.outcome(&grant, Word::ExportWithdrawn { request: number, at: speaker.now }.outcome())?;
@@ -118,4 +152,6 @@ fn granted(
     Ok(vault.log.ask(&Asking { actor: &speaker.actor, action, resource, reason, now: speaker.now })?)
 }
 
+const LOCK: &str = "exports.lock";
+const PATIENCE: Duration = Duration::from_secs(30);
 const DAY: Duration = Duration::from_secs(24 * 3_600);

@@ -12,6 +12,7 @@
 //! drills.json   which custodian showed when that their share opens
 //! incoming/     what is being taken in
 //! copying/      what is on its way from one place to another; copying.turn and copying.lock: who may
+//! exports.lock  who may make an export, or take a request for one back
 //! versions.lock who may write versions of recordings
 //! places/       folders that were begun as places, each by its name
 //! ```

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::archive::access::{Action, Actor, Request};
 use crate::archive::copies::{ObjectFacts, Part, objects};
@@ -14,9 +15,8 @@ use crate::archive::record::{ArchivedFile, Digest, Record, RecordingId};
 use crate::recording::manifest::{Manifest, State};
 use crate::recording::playback::{self, PlaybackError, Played};
 use crate::seal::identity::Identities;
-use crate::seal::open::{OpenError, Opener};
+use crate::seal::open::{Opener, Remains};
 use crate::seal::random::Randomness;
-use crate::seal::receipt::ReceiptState;
 use crate::shell::clock;
 use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::copies::{Copier, CopyFault};
@@ -165,7 +165,8 @@ async fn restore_one(
         };
         report.files += 1;
         report.bytes += file.header_bytes + file.body_bytes;
-        let Some(identities) = &identities else { continue };
+        // What a dead recorder left before it had a header does not open, and is whole as it is.
+        let Some(identities) = identities.as_ref().filter(|_| file.header_bytes > 0) else { continue };
         match open(&path, file, record, identities, &mut manifest) {
             Ok(found) => {
                 report.opened += 1;
@@ -274,31 +275,29 @@ fn open(
     manifest: &mut Option<Manifest>,
 ) -> Result<Option<Played>, String> {
     let sealed = File::open(path).map_err(|error| error.to_string())?;
-    let mut opener =
-        Opener::open(io::BufReader::new(sealed), identities).map_err(|error| error.to_string())?;
+    let opened = Opener::open(io::BufReader::new(sealed), identities);
+    let mut plain = Remains::of(opened, record.receipt.is_recovered()).map_err(|error| error.to_string())?;
     let result = match playback::content_of(&file.name) {
-        Some(content) => playback::play(&mut opener, content).map(Some),
+        Some(content) => playback::play(&mut plain, content).map(Some),
         None if file.name.ends_with(".json.age") => {
-            let plain = match file.body_bytes {
-                bytes if bytes > MANIFEST_BYTES_MAX => return Err("it is too long for a manifest".into()),
-                _ => opener.read_whole().map_err(|error| error.to_string())?,
-            };
-            *manifest = Some(serde_json::from_slice(&plain).map_err(|error| error.to_string())?);
+            if file.body_bytes > MANIFEST_BYTES_MAX {
+                return Err("it is too long for a manifest".into());
+            }
+            let mut bytes = Zeroizing::new(Vec::with_capacity(file.body_bytes as usize));
+            plain.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+            if !plain.is_cut() {
+                *manifest = Some(serde_json::from_slice(&bytes).map_err(|error| error.to_string())?);
+            }
             return Ok(None);
         }
-        None => io::copy(&mut opener, &mut io::sink()).map(|_| None).map_err(PlaybackError::from),
+        None => io::copy(&mut plain, &mut io::sink()).map(|_| None).map_err(PlaybackError::from),
     };
     match result {
-        Ok(played) => Ok(played),
         // As it was found after its recorder had died: what there is of it has been played.
-        Err(PlaybackError::Read(error)) if is_cut(&error, record) => Ok(None),
+        _ if plain.is_cut() => Ok(None),
+        Ok(played) => Ok(played),
         Err(error) => Err(error.to_string()),
     }
-}
-
-fn is_cut(error: &io::Error, record: &Record) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<OpenError>());
-    record.receipt.state == ReceiptState::Interrupted && matches!(inner, Some(OpenError::Cut { .. }))
 }
 
 /// By how much sound and call may differ: what a recorder promises of its gaps.

@@ -32,6 +32,8 @@ pub struct TarFile {
     made_s: u64,
     /// Where the next file begins.
     at: u64,
+    /// What was written last, and where it begins: it alone can be taken back.
+    last: Option<(String, u64)>,
     sums: BTreeMap<String, Sum>,
 }
 
@@ -46,7 +48,7 @@ impl Wrapping {
         let file = OpenOptions::new().write(true).read(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(fault("making", path))?;
         let made_s = tarball::seconds(made);
-        Ok(Self::Tar(TarFile { path: path.into(), file, made_s, at: 0, sums: BTreeMap::new() }))
+        Ok(Self::Tar(TarFile { path: path.into(), file, made_s, at: 0, last: None, sums: BTreeMap::new() }))
     }
 
     /// Writes a file.
@@ -101,13 +103,11 @@ impl Wrapping {
         }
     }
 
-    /// Takes a file away again that did not become whole; nothing where there is none.
+    /// Takes away again what was written last, whole or not; nothing where there is no such file.
     pub fn discard(&mut self, path: &str) -> Result<(), ParcelError> {
         match self {
             Self::Folder(parcel) => parcel.discard(path),
-            // What became whole is followed by others, and stays.
-            Self::Tar(tar) if tar.sums.contains_key(path) => Ok(()),
-            Self::Tar(tar) => tar.file.set_len(tar.at).map_err(fault("writing", &tar.path)),
+            Self::Tar(tar) => tar.discard(path).map_err(fault("writing", &tar.path)),
         }
     }
 
@@ -136,6 +136,9 @@ impl TarFile {
         write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Sum> {
         let odd = |error: tarball::TarError| io::Error::new(io::ErrorKind::InvalidInput, error);
+        if self.sums.contains_key(path) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("`{path}` is in it already")));
+        }
         tarball::head(path, 0, self.made_s).map_err(odd)?;
         let mut file = &self.file;
         file.seek(SeekFrom::Start(self.at))?;
@@ -150,10 +153,20 @@ impl TarFile {
         let head = tarball::head(path, bytes, self.made_s).map_err(odd)?;
         file.seek(SeekFrom::Start(self.at))?;
         file.write_all(&head)?;
+        self.last = Some((path.into(), self.at));
         self.at += BLOCK as u64 + bytes + pad as u64;
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(hash.finish().as_ref());
         Ok(Sum { sha256: Digest(sha256), bytes: Some(bytes) })
+    }
+
+    fn discard(&mut self, path: &str) -> io::Result<()> {
+        if let Some((_, began)) = self.last.take_if(|(last, _)| last == path) {
+            self.at = began;
+            self.sums.remove(path);
+        }
+        // Also what was begun and has no header yet.
+        self.file.set_len(self.at)
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -207,6 +220,12 @@ mod tests {
         });
         assert!(failed.is_err());
         tar.discard("b").unwrap();
+        assert!(tar.put("a", b"another").is_err(), "twice");
+        // One that was whole and is another than it should be.
+        tar.write("b", &mut |to| to.write_all(&[9; 4_000])).unwrap();
+        tar.discard("b").unwrap();
+        assert_eq!(tar.sha256("b"), None);
+        // What others have followed stays.
         tar.discard("a").unwrap();
         tar.write("b", &mut |to| to.write_all(&[2; 700])).unwrap();
         assert!(tar.put("../c", b"").is_err());

@@ -10,7 +10,7 @@ use crate::recording::playable::Playable;
 use crate::seal::header::Header;
 use crate::seal::identity::Identities;
 use crate::seal::keys::FileKey;
-use crate::seal::open::{OpenError, Opener};
+use crate::seal::open::{OpenError, Opener, Remains};
 use crate::seal::origin;
 use crate::seal::receipt::ReceiptFile;
 use crate::seal::stream::plain_bytes_of;
@@ -53,28 +53,39 @@ pub(super) enum Why {
     Io(#[from] io::Error),
 }
 
-/// Follows one file back to what `named`, the recorder's receipt, says of it.
+/// Follows one file back to what `named`, the recorder's receipt, says of it. Where a dead run has left it, it may be
+/// cut.
 pub(super) fn follow(
     source: &Source,
     file: &BundledFile,
-    named: &ReceiptFile,
+    (named, may_be_cut): (&ReceiptFile, bool),
     keys: Option<&Identities>,
 ) -> Result<Followed, Broken> {
     match &file.origin {
-        None => Ok(Followed::Word),
+        None => as_it_is(source, file, named).map_err(|fault| Broken { file: file.path.clone(), fault }),
         Some(Origin::Disclosed { sealed, file_key }) => {
             let broken = |(part, fault): (Part, Why)| {
                 let file = if part == Part::Sealed { sealed } else { &file.path };
                 Broken { file: file.clone(), fault }
             };
             let key = FileKey::from_disclosed(file_key).ok_or((Part::Sealed, Why::NoKey)).map_err(broken)?;
-            disclosed(source, (&file.path, sealed), key, named).map_err(broken)
+            disclosed(source, (&file.path, sealed), key, (named, may_be_cut)).map_err(broken)
         }
         Some(Origin::Enclosed) => {
             let broken = |fault| Broken { file: file.path.clone(), fault };
-            let Some(keys) = keys else { return Ok(Followed::Locked) };
-            enclosed(source, file, named, keys).map_err(broken)
+            enclosed(source, file, (named, may_be_cut), keys).map_err(broken)
         }
+    }
+}
+
+/// What a dead run has left without a header is given as it is, and is itself what the receipt names.
+fn as_it_is(source: &Source, file: &BundledFile, named: &ReceiptFile) -> Result<Followed, Why> {
+    if file.body_bytes != named.bytes {
+        return Ok(Followed::Word);
+    }
+    match hash(source, &file.path)? == (named.bytes, Digest(named.sha256)) {
+        true => Ok(Followed::ToReceipt),
+        false => Err(Why::Unsigned),
     }
 }
 
@@ -91,7 +102,7 @@ fn disclosed(
     source: &Source,
     (path, sealed): (&str, &str),
     key: FileKey,
-    named: &ReceiptFile,
+    (named, may_be_cut): (&ReceiptFile, bool),
 ) -> Result<Followed, (Part, Why)> {
     let of_sealed = |fault: io::Error| (Part::Sealed, fault.into());
     let file = source.file(sealed).map_err(of_sealed)?;
@@ -99,11 +110,18 @@ fn disclosed(
         return Err((Part::Sealed, Why::Unsigned));
     }
     let mut hashed = Hashed::new(file);
-    let opener = Opener::open_with_key(&mut hashed, key);
-    let same = opener.map_err(Why::Open).and_then(|opener| {
-        let header = header_bytes(source, sealed)?;
-        let plain_bytes = plain_bytes_of(named.bytes.saturating_sub(header)).unwrap_or_default();
-        let mut plain = Playable::new(opener, plain_bytes).map_err(opened_fault)?;
+    let plain_bytes = match may_be_cut {
+        true => source.file(sealed).map_err(Why::Io).and_then(|file| {
+            let opened = Opener::open_with_key(file, FileKey::from_bytes(*key.expose()));
+            let mut plain = Remains::of(opened, may_be_cut).map_err(Why::Open)?;
+            io::copy(&mut plain, &mut io::sink()).map_err(opened_fault)
+        }),
+        false => header_bytes(source, sealed)
+            .map(|header| plain_bytes_of(named.bytes.saturating_sub(header)).unwrap_or_default()),
+    };
+    let opened = Remains::of(Opener::open_with_key(&mut hashed, key), may_be_cut);
+    let same = opened.map_err(Why::Open).and_then(|plain| {
+        let mut plain = Playable::new(plain, plain_bytes?).map_err(opened_fault)?;
         let mut given = source.file(path)?;
         same_bytes(&mut plain, &mut given)
     });
@@ -122,11 +140,16 @@ fn disclosed(
 fn enclosed(
     source: &Source,
     file: &BundledFile,
-    named: &ReceiptFile,
-    keys: &Identities,
+    (named, may_be_cut): (&ReceiptFile, bool),
+    keys: Option<&Identities>,
 ) -> Result<Followed, Why> {
     let mut given = io::BufReader::new(source.file(&file.path)?);
     let header = Header::read(&mut given).map_err(|error| Why::Open(OpenError::from(error)))?;
+    // That it is there at all needs no key.
+    if origin::kept(&header).is_none() {
+        return Err(Why::NoOrigin);
+    }
+    let Some(keys) = keys else { return Ok(Followed::Locked) };
     let key = match keys.unwrap(&header.stanzas) {
         Ok(key) => key,
         Err(error) => {
@@ -139,7 +162,7 @@ fn enclosed(
     }
     let original = origin::open(&header, &key).map_err(Why::Origin)?.ok_or(Why::NoOrigin)?;
     let mut hashed = Hashed::new((&original[..]).chain(given));
-    let opened = Opener::open_with_key(&mut hashed, key).map_err(Why::Open);
+    let opened = Remains::of(Opener::open_with_key(&mut hashed, key), may_be_cut).map_err(Why::Open);
     let whole = opened.and_then(|mut plain| io::copy(&mut plain, &mut io::sink()).map_err(opened_fault));
     if hashed.finish()? != named.sha256 {
         return Err(Why::Unsigned);

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{AnyConnection, Row};
 
 use crate::seal::log::TILE_WIDTH;
+use crate::seal::log_verify::NodePlace;
 use crate::seal::tree::{self, HASH_BYTES, Hash, Nodes};
 use crate::shell::vault::catalog::recorders;
 use crate::shell::vault::catalog::schema::Migration;
@@ -29,8 +30,8 @@ type Tile = (u32, u64);
 
 impl Nodes for Tiles {
     fn node(&self, height: u32, index: u64) -> Option<Hash> {
-        let (tile, at, count) = place(height, index)?;
-        self.0.get(&tile)?.get(at..at + count).and_then(tree::perfect_root)
+        let NodePlace { level, tile, hashes } = NodePlace::of(height, index)?;
+        self.0.get(&(level, tile))?.get(hashes).and_then(tree::perfect_root)
     }
 }
 
@@ -39,17 +40,10 @@ struct Wanted(RefCell<BTreeSet<Tile>>);
 
 impl Nodes for Wanted {
     fn node(&self, height: u32, index: u64) -> Option<Hash> {
-        let (tile, ..) = place(height, index)?;
-        self.0.borrow_mut().insert(tile);
+        let NodePlace { level, tile, .. } = NodePlace::of(height, index)?;
+        self.0.borrow_mut().insert((level, tile));
         Some(Hash::empty())
     }
-}
-
-/// The tile of a node, and which of its hashes make it.
-fn place(height: u32, index: u64) -> Option<(Tile, usize, usize)> {
-    let count = 1_usize << (height % TILE_HEIGHT);
-    let first = index.checked_mul(count as u64)?;
-    Some(((height / TILE_HEIGHT, first / WIDTH), (first % WIDTH) as usize, count))
 }
 
 impl Catalog {
@@ -191,8 +185,6 @@ fn hashes_of(bytes: &[u8]) -> Vec<Hash> {
 }
 
 const WIDTH: u64 = TILE_WIDTH as u64;
-/// A tile is as high as its width has bits.
-const TILE_HEIGHT: u32 = TILE_WIDTH.ilog2();
 /// Tiles in memory at once: half a megabyte.
 const PAGE: u32 = 64;
 
