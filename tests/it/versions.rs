@@ -379,6 +379,33 @@ fn it_is_in_all_places_mended_where_it_is_not_and_exported() {
     }
 }
 
+/// A catalog that was made anew from a place that had lost a slip does not know of the version.
+#[test]
+fn a_number_is_taken_where_any_place_has_its_slip() {
+    let desk = Desk::new();
+    let record = desk.record();
+    for note in ["the first", "the second", "the third"] {
+        assert_success(&desk.annotate("note", &record, &["--text", note]));
+    }
+    let whole = below(&desk.path("store"));
+    let slip = desk.path("store").join(record.version_slip_object(3));
+    fs::remove_file(&slip).unwrap();
+    let rebuilt = desk.unlocked(&["vault", "catalog", "rebuild"], &["--replace"]);
+    let said = String::from_utf8_lossy(&rebuilt.stdout).into_owned();
+    assert!(said.contains("bring it back into this place before the catalog is replaced"), "{said}");
+    assert_success(&desk.annotate("note", &record, &["--text", "the fourth"]));
+    let history = desk.history(&record);
+    let notes: Vec<_> = history.iter().filter_map(|line| line["change"]["note"]["text"].as_str()).collect();
+    assert_eq!(notes, ["the first", "the second", "the third", "the fourth"]);
+    assert_success(&desk.vault(&["copies", "run"], &[]));
+    let (store, second) = (below(&desk.path("store")), below(&desk.path("second")));
+    for (path, bytes) in &whole {
+        assert_eq!(store.get(path), Some(bytes), "{}", path.display());
+    }
+    assert_eq!(store, second);
+    desk.assert_rebuilt();
+}
+
 /// Packets of an Ogg Opus file, but for the two headers.
 fn packets(file: &[u8]) -> Vec<Vec<u8>> {
     let mut reader = ogg::PacketReader::new(std::io::Cursor::new(file));

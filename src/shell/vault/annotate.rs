@@ -127,6 +127,13 @@ struct Sealed {
     body: Bytes,
 }
 
+/// A version that the catalog has not.
+struct FoundVersion {
+    /// Which of the places has it whole.
+    at: usize,
+    files: Vec<ArchivedFile>,
+}
+
 /// A version that there is now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Written {
@@ -374,7 +381,7 @@ impl<'a> Annotator<'a> {
         sealed.insert(0, self.seal(&record, document_name(&id, number), &document)?);
         let files = self.put(&record, number, sealed).await?;
         history.push(&document).map_err(|source| AnnotateError::History { id, source })?;
-        self.take_over(&mut record, &files, &history).await?;
+        self.take_over(&mut record, &FoundVersion { at: 0, files }, &history).await?;
         Ok(Written { number, sha256: Digest::of(&document), was_there: false })
     }
 
@@ -421,31 +428,68 @@ impl<'a> Annotator<'a> {
             let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
             history.push(&plain).map_err(broken)?;
         }
-        while let Some(files) = self.found(record, history.number() + 1).await? {
-            let Some(document) = files.first() else { break };
+        while let Some(found) = self.found(record, history.number() + 1).await? {
+            let Some(document) = found.files.first() else { break };
             let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
             history.push(&plain).map_err(broken)?;
-            self.take_over(record, &files, &history).await?;
+            self.take_over(record, &found, &history).await?;
         }
         Ok(history)
     }
 
-    /// Files of a version that is in the first place and that the catalog has not.
-    async fn found(&self, record: &Record, number: u32) -> Result<Option<Vec<ArchivedFile>>, AnnotateError> {
-        let Some(first) = self.places.first() else { return Ok(None) };
-        let object = record.version_slip_object(number);
-        let Some(bytes) = first.get(&object, None).await? else { return Ok(None) };
-        let slip = VersionSlip::from_bytes(&bytes, &record.id, number)
-            .map_err(|source| AnnotateError::Slip { object, source })?;
+    /// A version that the catalog has not. Its number is free only where no place has its slip: the first must say so,
+    /// of the others those that can be asked.
+    async fn found(&self, record: &Record, number: u32) -> Result<Option<FoundVersion>, AnnotateError> {
+        let (object, mut broken) = (record.version_slip_object(number), None);
+        for (at, place) in self.places.iter().enumerate() {
+            let bytes = match place.get(&object, None).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => continue,
+                Err(error) if at == 0 => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(place = place.name(), %error, "whether a version is here is not known");
+                    continue;
+                }
+            };
+            match VersionSlip::from_bytes(&bytes, &record.id, number) {
+                Ok(slip) => return Ok(Some(FoundVersion { at, files: self.with_headers(record, slip, at).await? })),
+                // Another place may have it whole.
+                Err(source) => {
+                    broken.get_or_insert(AnnotateError::Slip { object: object.clone(), source });
+                }
+            }
+        }
+        broken.map_or(Ok(None), Err)
+    }
+
+    /// Files of a slip, with their headers from the place that has it, or from another one.
+    async fn with_headers(
+        &self,
+        record: &Record,
+        slip: VersionSlip,
+        at: usize,
+    ) -> Result<Vec<ArchivedFile>, AnnotateError> {
         let mut files = Vec::with_capacity(slip.bodies.len());
         for body in slip.bodies {
             let mut file = ArchivedFile::from(body);
             let object = file.header_object(&record.id, record.receipt.start);
-            let header = first.get(&object, Some(0..HEADER_BYTES_MAX)).await?.unwrap_or_default();
-            file.set_header(&header);
+            let mut fault = format!("no place has `{object}`");
+            for place in self.places[at..].iter().chain(&self.places[..at]) {
+                match place.get(&object, Some(0..HEADER_BYTES_MAX)).await {
+                    Ok(Some(header)) => {
+                        file.set_header(&header);
+                        break;
+                    }
+                    Ok(None) => {}
+                    Err(error) => fault = error.to_string(),
+                }
+            }
+            if file.header_bytes == 0 {
+                return Err(AnnotateError::Unread { id: record.id, name: file.name, why: fault });
+            }
             files.push(file);
         }
-        Ok(Some(files))
+        Ok(files)
     }
 
     /// Opens a small file from the first place that has it as it should be.
@@ -533,16 +577,16 @@ impl<'a> Annotator<'a> {
         Ok(files)
     }
 
-    /// Spreads a version that is in the first place, and tells the catalog. `history` ends with it.
+    /// Spreads a version that is in a place, and tells the catalog. `history` ends with it.
     async fn take_over(
         &self,
         record: &mut Record,
-        files: &[ArchivedFile],
+        found: &FoundVersion,
         history: &History,
     ) -> Result<(), AnnotateError> {
-        let (id, number) = (record.id, history.number());
+        let (id, number, files) = (record.id, history.number(), &found.files[..]);
         let with = with_files(record, files);
-        let behind = self.spread(&with, files, number).await?;
+        let behind = self.spread(&with, found, number).await?;
         let epoch = self.epoch(record)?;
         let destroyed = AnnotateError::Nothing { id, phase: Phase::Destroyed };
         let Some(envelope) = self.ring.envelope(&epoch, &id)? else { return Err(destroyed) };
@@ -563,16 +607,20 @@ impl<'a> Annotator<'a> {
     async fn spread(
         &self,
         record: &Record,
-        files: &[ArchivedFile],
+        found: &FoundVersion,
         number: u32,
     ) -> Result<Vec<String>, AnnotateError> {
         let known = self.catalog.copies_of(&[record.id]).await?.remove(&record.id).unwrap_or_default();
         let is_good =
             |name: &str| known.iter().any(|copy| copy.place == name && copy.state == CopyState::Good);
-        let Some((first, others)) = self.places.split_first() else { return Ok(Vec::new()) };
+        let Some(from) = self.places.get(found.at) else { return Ok(Vec::new()) };
         let mut behind = Vec::new();
-        for place in others.iter().filter(|place| is_good(place.name())) {
-            match self.spread_to(&**first, &**place, record, files, number).await {
+        for (at, place) in self.places.iter().enumerate() {
+            // Whatever is archived is in the first.
+            if at == found.at || (at > 0 && !is_good(place.name())) {
+                continue;
+            }
+            match self.spread_to(&**from, &**place, record, &found.files, number).await {
                 Ok(()) => {}
                 Err(ended @ AnnotateError::Ended(_)) => return Err(ended),
                 Err(error) => {
@@ -593,6 +641,11 @@ impl<'a> Annotator<'a> {
         number: u32,
     ) -> Result<(), AnnotateError> {
         let (id, start) = (record.id, record.receipt.start);
+        let (slip, bytes) = (record.version_slip_object(number), slip_of(record, number));
+        // Of what has another slip nothing is exchanged: a scrub says what of it holds.
+        if to.get(&slip, None).await?.is_some_and(|there| there != bytes) {
+            return Err(PlaceError::Exists { place: to.name().into(), object: slip }.into());
+        }
         let mut kept = Vec::new();
         for file in files {
             for object in [file.body_object(&id, start), file.header_object(&id, start)] {
@@ -606,8 +659,7 @@ impl<'a> Annotator<'a> {
             kept.push(file.body_object(&id, start));
         }
         to.flush().await?;
-        let slip = record.version_slip_object(number);
-        put_anew(to, &slip, slip_of(record, number)).await?;
+        to.put_new(&slip, Content::Bytes(bytes), true).await?;
         to.flush().await?;
         self.passed(Step::Spread)?;
         kept.push(slip);
