@@ -248,9 +248,15 @@ fn killed_after_any_step_and_said_again_it_is_said_once() {
         }
     };
     let names = |dir: &str| below(&desk.path(dir)).into_keys().collect::<Vec<_>>();
+    let rewrap = |more: &[&str]| {
+        let epoch = record.epoch().unwrap().to_string();
+        let leak = [&[epoch.as_str(), "--rewrap", "--reason", "drill"], more].concat();
+        desk.unlocked(&["vault", "keys", "leak"], &leak)
+    };
     assert_eq!(desk.say(&record, "he called again", usize::MAX).unwrap().number, 1);
     let whole = (names("store"), names("second"));
     assert_eq!(whole.0, whole.1);
+    let mut whole_steps = 0;
     for steps in 1.. {
         reset();
         let ended = desk.say(&record, "he called again", steps);
@@ -269,6 +275,27 @@ fn killed_after_any_step_and_said_again_it_is_said_once() {
             assert!(steps > 8, "only {steps} steps");
             break;
         }
+        whole_steps = steps;
+    }
+    // Said again with nobody looking in between; envelopes are not exchanged where a header would be left.
+    for steps in 1..=whole_steps {
+        reset();
+        assert!(desk.say(&record, "he called again", steps).is_none());
+        let is_there = names("store").iter().any(|path| path.to_string_lossy().ends_with("version.json"));
+        let is_known = desk.record().files.len() > record.files.len();
+        if is_there {
+            let refused = rewrap(&[]);
+            assert_eq!(refused.status.success(), is_known, "after {steps} steps: {}", stderr(&refused));
+            let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+            assert_eq!(said.contains("`sejf history` takes it over"), !is_known, "{said}");
+        }
+        let again = desk.say(&record, "he called again", usize::MAX).unwrap();
+        assert_eq!((again.number, again.was_there), (1, is_there), "after {steps} steps");
+        if is_there && !is_known {
+            assert_success(&rewrap(&["--go-on"]));
+        }
+        assert_eq!((names("store"), names("second")), whole, "after {steps} steps");
+        assert_eq!(desk.history(&record)[1]["change"]["note"]["text"], "he called again");
     }
     // Another one begins where the first was cut off before it was said, and has the number.
     reset();
