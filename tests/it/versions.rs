@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sejf::archive::access::Reason;
 use sejf::archive::record::Record;
 use sejf::archive::version::{Change, VersionSlip};
-use sejf::shell::vault::annotate::{AnnotateError, Annotator, Order, Wish, Written};
+use sejf::shell::vault::annotate::{AnnotateError, Annotator, Order, Step, Wish, Written};
+use sejf::shell::vault::home::Vault;
 
 use crate::support::{assert_success, sejf, text};
 use crate::vault_intake::{World, copy_dir, wait};
@@ -87,13 +88,27 @@ impl Desk {
 
     /// Says a note, as far as `steps` go; `None` where it was ended before.
     fn say(&self, record: &Record, note: &str, steps: usize) -> Option<Written> {
+        let done = AtomicUsize::new(0);
+        match self.say_while(record, note, move |_| done.fetch_add(1, Ordering::Relaxed) + 1 < steps) {
+            Ok(written) => Some(written),
+            Err(AnnotateError::Ended(_)) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Says a note, for as long as `goes_on` says so.
+    fn say_while(
+        &self,
+        record: &Record,
+        note: &str,
+        goes_on: impl Fn(Step) -> bool + Send + Sync + 'static,
+    ) -> Result<Written, AnnotateError> {
         let vault = self.world.vault();
         let ring = self.world.unlock(&vault);
-        let (actor, done) = (vault.actor_of(&ring), AtomicUsize::new(0));
+        let actor = vault.actor_of(&ring);
         wait(async {
             let catalog = vault.catalog().await.unwrap();
-            let annotator = Annotator::open(&vault, &ring, &catalog).unwrap();
-            let annotator = annotator.ending(move |_| done.fetch_add(1, Ordering::Relaxed) + 1 < steps);
+            let annotator = Annotator::open(&vault, &ring, &catalog).unwrap().ending(goes_on);
             let change = Change::Note { text: note.into() };
             let reason = Some(Reason { code: "complaint".into(), text: String::new() });
             let order = Order {
@@ -106,12 +121,14 @@ impl Desk {
             };
             let said = annotator.say(&order).await;
             catalog.close().await;
-            match said {
-                Ok(written) => Some(written),
-                Err(AnnotateError::Ended(_)) => None,
-                Err(error) => panic!("{error}"),
-            }
+            said
         })
+    }
+
+    /// Entries of the log, one after the other.
+    fn log(&self) -> String {
+        let log: Vec<u8> = below(&self.path("home/log")).into_values().flatten().collect();
+        String::from_utf8_lossy(&log).into_owned()
     }
 }
 
@@ -431,6 +448,40 @@ fn a_number_is_taken_where_any_place_has_its_slip() {
     }
     assert_eq!(store, second);
     desk.assert_rebuilt();
+}
+
+#[test]
+fn what_was_written_is_in_the_log_whoever_was_cut_off() {
+    let desk = Desk::new();
+    let record = desk.record();
+    let ended = desk.say_while(&record, "cut off", |step| step != Step::SlipPut);
+    assert!(matches!(ended, Err(AnnotateError::Ended(Step::SlipPut))), "{ended:?}");
+    assert!(!desk.log().contains("\"found\":true"));
+    let digest = desk.history(&record)[1]["sha256"].as_str().unwrap().to_owned();
+    let told = format!("{{\"found\":true,\"kind\":\"note\",\"sha256\":\"{digest}\",\"version\":1}}");
+    assert_eq!(desk.log().matches(&told).count(), 1);
+    desk.history(&record);
+    assert_eq!(desk.log().matches(&told).count(), 1, "it is found once");
+
+    // What fails after the slip has written something all the same, and says which version.
+    let (home, id) = (desk.path("home"), record.id);
+    let failed = desk.say_while(&record, "not cataloged", move |step| {
+        if step == Step::SlipPut {
+            let home = home.clone();
+            let destroyed = std::thread::spawn(move || {
+                wait(async {
+                    let catalog = Vault::open(&home).unwrap().catalog().await.unwrap();
+                    catalog.set_destroyed(&[id]).await.unwrap();
+                    catalog.close().await;
+                });
+            });
+            destroyed.join().unwrap();
+        }
+        true
+    });
+    let Err(AnnotateError::Unfinished { number: 2, sha256, .. }) = failed else { panic!("{failed:?}") };
+    let told = format!("version 2, whose document has SHA-256 {sha256}, was written");
+    assert_eq!(desk.log().matches(&told).count(), 1);
 }
 
 /// Packets of an Ogg Opus file, but for the two headers.

@@ -9,8 +9,8 @@
 //! told         the log has number and SHA-256
 //! ```
 //!
-//! Cut off before the slip, nothing was said, and what was put is put anew. Cut off after it, the catalog is told by
-//! whoever looks next; and who says the same again has said it once.
+//! Cut off before the slip, nothing was said, and what was put is put anew. Cut off after it, the log and the catalog are
+//! told by whoever looks next; and who says the same again has said it once.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use crate::archive::access::{Action, Actor, Reason, Request};
+use crate::archive::access::{Action, Actor, Grant, Reason, Request};
 use crate::archive::copies::{CopyState, lock_until};
 use crate::archive::details::Details;
 use crate::archive::entry::{Outcome, Resource};
@@ -247,6 +247,21 @@ pub enum AnnotateError {
         /// The last one.
         number: u32,
     },
+    /// It was said, and not all that follows was done.
+    #[error(
+        "recording {id}: version {number}, whose document has SHA-256 {sha256}, was written, and the catalog has not \
+         taken it yet: {source}; `sejf history` takes it over when that is mended"
+    )]
+    Unfinished {
+        /// Of which recording.
+        id: RecordingId,
+        /// Its number.
+        number: u32,
+        /// SHA-256 of its document.
+        sha256: Digest,
+        /// What was not done.
+        source: Box<AnnotateError>,
+    },
     /// Envelopes are being exchanged.
     #[error("recordings are being put under other envelopes: try again later")]
     Rewrapping,
@@ -302,8 +317,7 @@ impl<'a> Annotator<'a> {
         let request = Request { actor, action, resource, reason, now };
         let grant = self.vault.log.ask_within(&request, order.belongs)?;
         self.passed(Step::Granted)?;
-        let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
-        let done = self.write(record, order, grant.actor(), reason).await;
+        let done = self.write(record, order, &grant).await;
         let outcome = match &done {
             Ok(written) => Outcome::Done(serde_json::json!({
                 "version": written.number, "kind": order.wish.kind(), "sha256": written.sha256,
@@ -329,9 +343,9 @@ impl<'a> Annotator<'a> {
         let _alone = alone(&self.vault.home).await?;
         let mut record = self.record(id).await?;
         let (action, resource, now) = (Action::Show, Resource::Recording(*id), clock::now());
-        self.vault.log.ask_within(&Request { actor, action, resource, reason, now }, belongs)?;
+        let grant = self.vault.log.ask_within(&Request { actor, action, resource, reason, now }, belongs)?;
         let _turn = self.turn().await?;
-        let history = self.load(&mut record).await?;
+        let history = self.load(&mut record, &grant).await?;
         Ok((record, history))
     }
 
@@ -353,12 +367,11 @@ impl<'a> Annotator<'a> {
         &self,
         mut record: Record,
         order: &Order<'_>,
-        author: &str,
-        reason: Reason,
+        grant: &Grant,
     ) -> Result<Written, AnnotateError> {
         let _turn = self.turn().await?;
         let id = record.id;
-        let mut history = self.load(&mut record).await?;
+        let mut history = self.load(&mut record, grant).await?;
         let number = history.number() + 1;
         let (change, mut sealed) = match order.wish {
             Wish::Say(change) => (change.clone(), Vec::new()),
@@ -367,7 +380,8 @@ impl<'a> Annotator<'a> {
                 (change, vec![copy])
             }
         };
-        let said = Said { at: clock::now(), author: author.into(), reason, change };
+        let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
+        let said = Said { at: clock::now(), author: grant.actor().into(), reason, change };
         if let Some(last) = history.steps().last().filter(|_| history.says(&said)) {
             return Ok(Written { number: last.version.number, sha256: last.digest, was_there: true });
         }
@@ -381,8 +395,12 @@ impl<'a> Annotator<'a> {
         sealed.insert(0, self.seal(&record, document_name(&id, number), &document)?);
         let files = self.put(&record, number, sealed).await?;
         history.push(&document).map_err(|source| AnnotateError::History { id, source })?;
-        self.take_over(&mut record, &FoundVersion { at: 0, files }, &history).await?;
-        Ok(Written { number, sha256: Digest::of(&document), was_there: false })
+        let sha256 = Digest::of(&document);
+        match self.take_over(&mut record, &FoundVersion { at: 0, files }, &history).await {
+            Ok(()) => Ok(Written { number, sha256, was_there: false }),
+            Err(ended @ AnnotateError::Ended(_)) => Err(ended),
+            Err(source) => Err(AnnotateError::Unfinished { id, number, sha256, source: source.into() }),
+        }
     }
 
     /// A copy of the sound with spans silenced, sealed; in the open it is in memory alone, and for that long.
@@ -406,8 +424,9 @@ impl<'a> Annotator<'a> {
         Ok((change, copy))
     }
 
-    /// Reads what was said; what was said by somebody who was interrupted is told to the catalog first.
-    async fn load(&self, record: &mut Record) -> Result<History, AnnotateError> {
+    /// Reads what was said; what was said by somebody who was interrupted is told to the log and the
+    /// catalog first.
+    async fn load(&self, record: &mut Record, grant: &Grant) -> Result<History, AnnotateError> {
         let id = record.id;
         let broken = |source| AnnotateError::History { id, source };
         let manifest = record.originals().find(|file| file.name.ends_with(MANIFEST_SUFFIX));
@@ -432,6 +451,13 @@ impl<'a> Annotator<'a> {
             let Some(document) = found.files.first() else { break };
             let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
             history.push(&plain).map_err(broken)?;
+            if let Some(last) = history.steps().last() {
+                let told = serde_json::json!({
+                    "version": last.version.number, "kind": last.version.change.kind(), "sha256": last.digest,
+                    "found": true,
+                });
+                self.vault.log.outcome(grant, Outcome::Done(told))?;
+            }
             self.take_over(record, &found, &history).await?;
         }
         Ok(history)
@@ -452,7 +478,9 @@ impl<'a> Annotator<'a> {
                 }
             };
             match VersionSlip::from_bytes(&bytes, &record.id, number) {
-                Ok(slip) => return Ok(Some(FoundVersion { at, files: self.with_headers(record, slip, at).await? })),
+                Ok(slip) => {
+                    return Ok(Some(FoundVersion { at, files: self.with_headers(record, slip, at).await? }));
+                }
                 // Another place may have it whole.
                 Err(source) => {
                     broken.get_or_insert(AnnotateError::Slip { object: object.clone(), source });
