@@ -373,24 +373,35 @@ impl<'a> Annotator<'a> {
         let id = record.id;
         let mut history = self.load(&mut record, grant).await?;
         let number = history.number() + 1;
-        let (change, mut sealed) = match order.wish {
-            Wish::Say(change) => (change.clone(), Vec::new()),
+        let (change, sound) = match order.wish {
+            Wish::Say(change) => (change.clone(), None),
             Wish::Redact(spans) => {
-                let (change, copy) = self.redact(&record, spans, number).await?;
-                (change, vec![copy])
+                let of = sound_of(&record)?.clone();
+                // It is made when it is known that it may be: until then it is no file.
+                let file = Body { name: copy_name(&id, number, &of.name), sha256: Digest::of(b""), bytes: 0 };
+                let change = Change::Redacted { of: of.name.clone(), spans: spans.to_vec(), file };
+                (change, Some((of, spans)))
             }
         };
         let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
-        let said = Said { at: clock::now(), author: grant.actor().into(), reason, change };
+        let mut said = Said { at: clock::now(), author: grant.actor().into(), reason, change };
         if let Some(last) = history.steps().last().filter(|_| history.says(&said)) {
             return Ok(Written { number: last.version.number, sha256: last.digest, was_there: true });
         }
         if order.after.is_some_and(|after| after != history.number()) {
             return Err(AnnotateError::Meanwhile { id, number: history.number() });
         }
+        let refused = |source| AnnotateError::Version { id, source };
+        history.may(&said.change).map_err(refused)?;
+        let mut sealed = Vec::new();
+        if let (Some((of, spans)), Change::Redacted { file, .. }) = (sound, &mut said.change) {
+            let copy = self.redact(&record, &of, spans, number).await?;
+            *file = Body::of(&copy.file);
+            sealed.push(copy);
+        }
         let mut salt = [0; 32];
         OsRandom::new()?.fill(&mut salt);
-        let version = history.next(said, salt).map_err(|source| AnnotateError::Version { id, source })?;
+        let version = history.next(said, salt).map_err(refused)?;
         let document = Zeroizing::new(version.to_bytes());
         sealed.insert(0, self.seal(&record, document_name(&id, number), &document)?);
         let files = self.put(&record, number, sealed).await?;
@@ -407,21 +418,15 @@ impl<'a> Annotator<'a> {
     async fn redact(
         &self,
         record: &Record,
+        of: &ArchivedFile,
         spans: &[Span],
         number: u32,
-    ) -> Result<(Change, Sealed), AnnotateError> {
+    ) -> Result<Sealed, AnnotateError> {
         let id = record.id;
-        let mut sounds = record.originals().filter(|file| SOUNDS.iter().any(|end| file.name.ends_with(end)));
-        let (Some(of), None) = (sounds.next(), sounds.next()) else {
-            return Err(AnnotateError::NoSound(id));
-        };
         let plain = self.read(record, of, SOUND_BYTES_MAX).await?;
-        let silenced = redact::silence(&plain, spans);
-        let silenced = Zeroizing::new(silenced.map_err(|source| AnnotateError::Redact { id, source })?);
-        let copy = self.seal(record, copy_name(&id, number, &of.name), &silenced)?;
-        let change =
-            Change::Redacted { of: of.name.clone(), spans: spans.to_vec(), file: Body::of(&copy.file) };
-        Ok((change, copy))
+        let silenced =
+            redact::silence(plain, spans).map_err(|source| AnnotateError::Redact { id, source })?;
+        self.seal(record, copy_name(&id, number, &of.name), &silenced)
     }
 
     /// Reads what was said; what was said by somebody who was interrupted is told to the log and the
@@ -703,6 +708,15 @@ impl<'a> Annotator<'a> {
 
     fn passed(&self, step: Step) -> Result<(), AnnotateError> {
         if (self.goes_on)(step) { Ok(()) } else { Err(AnnotateError::Ended(step)) }
+    }
+}
+
+/// The one file that there is something to hear of.
+fn sound_of(record: &Record) -> Result<&ArchivedFile, AnnotateError> {
+    let mut sounds = record.originals().filter(|file| SOUNDS.iter().any(|end| file.name.ends_with(end)));
+    match (sounds.next(), sounds.next()) {
+        (Some(of), None) => Ok(of),
+        _ => Err(AnnotateError::NoSound(record.id)),
     }
 }
 
