@@ -447,12 +447,14 @@ impl History {
         Ok(())
     }
 
+    /// Whether this can be said next. Of a redacted copy it is not asked which file it is.
+    pub fn may(&self, change: &Change) -> Result<(), VersionError> {
+        if self.number() >= VERSIONS_MAX { Err(VersionError::Full) } else { change.check(&self.now) }
+    }
+
     /// The version that says this, next. It is not in the history before it is pushed.
     pub fn next(&self, said: Said, salt: [u8; 32]) -> Result<Version, VersionError> {
-        if self.number() >= VERSIONS_MAX {
-            return Err(VersionError::Full);
-        }
-        said.change.check(&self.now)?;
+        self.may(&said.change)?;
         let Said { at, author, reason, change } = said;
         let (schema, recording, number) = (SCHEMA, self.recording, self.number() + 1);
         let (before, salt) = (self.head, Digest(salt));

@@ -31,11 +31,15 @@ pub struct OggOpus {
 impl OggOpus {
     /// Begins a file: appends the header pages to `out`.
     pub fn new(head: &Head<'_>, out: &mut Vec<u8>) -> Self {
+        Self::with_headers(head.serial, opus_head(head), opus_tags(head), out)
+    }
+
+    /// The same with header packets as another file has them.
+    pub fn with_headers(serial: u32, head: Vec<u8>, tags: Vec<u8>, out: &mut Vec<u8>) -> Self {
         let writer = PacketWriter::new(Vec::new());
-        let mut file =
-            Self { writer, serial: head.serial, packets: 0, page_packets: PAGE_PACKETS, held: None };
-        file.put(opus_head(head), PacketWriteEndInfo::EndPage, 0);
-        file.put(opus_tags(head), PacketWriteEndInfo::EndPage, 0);
+        let mut file = Self { writer, serial, packets: 0, page_packets: PAGE_PACKETS, held: None };
+        file.put(head, PacketWriteEndInfo::EndPage, 0);
+        file.put(tags, PacketWriteEndInfo::EndPage, 0);
         file.drain(out);
         file
     }
@@ -87,6 +91,12 @@ fn opus_head(head: &Head<'_>) -> Vec<u8> {
     packet.extend(0_u16.to_le_bytes());
     packet.extend([1, 2, 0, 0, 1]);
     packet
+}
+
+/// Samples at 48 kHz to leave out at the start, where this is a header as [`OggOpus`] writes it.
+pub fn pre_skip(head: &[u8]) -> Option<u64> {
+    let is_ours = head.len() == 23 && head.starts_with(b"OpusHead\x01\x02") && head[18..] == [1, 2, 0, 0, 1];
+    is_ours.then(|| u64::from(u16::from_le_bytes([head[10], head[11]])))
 }
 
 /// RFC 7845 section 5.2.
@@ -190,6 +200,8 @@ mod tests {
     fn head_is_that_of_two_uncoupled_streams() {
         let mut reader = ::ogg::PacketReader::new(std::io::Cursor::new(file(1, 960)));
         let head = reader.read_packet().unwrap().unwrap();
+        assert_eq!(pre_skip(&head.data), Some(312));
+        assert_eq!(pre_skip(&head.data[..22]), None);
         assert_eq!(head.data, b"OpusHead\x01\x02\x38\x01\x40\x1f\x00\x00\x00\x00\x01\x02\x00\x00\x01");
         let tags = reader.read_packet().unwrap().unwrap();
         assert_eq!(tags.data, b"OpusTags\x01\x00\x00\x00v\x01\x00\x00\x00\x0c\x00\x00\x00ENCODER=test");

@@ -155,6 +155,19 @@ impl<'a> Frames<'a> {
         out.extend_from_slice(self.frame(index));
     }
 
+    /// Appends all frames as one packet without padding: extensions put sound of before there, in case it was lost.
+    pub fn bare(&self, out: &mut Vec<u8>) {
+        match self.count {
+            1 => out.push(self.toc.single().0),
+            count => {
+                out.push(self.toc.0 | 3);
+                out.push(0x80 | count as u8);
+                (0..count - 1).for_each(|index| write_length(self.frame(index).len(), out));
+            }
+        }
+        (0..self.count).for_each(|index| out.extend_from_slice(self.frame(index)));
+    }
+
     /// Appends all frames as one packet without padding whose last length stands inside (RFC 6716
     /// appendix B), so that another packet can follow it.
     pub fn self_delimited(&self, out: &mut Vec<u8>) {
@@ -336,6 +349,28 @@ mod tests {
             Frames::parse(&packet).unwrap().self_delimited(&mut out);
             let (read, used) = read_length(&out[1..]).unwrap();
             assert_eq!((read, out.len()), (length, 1 + used + length));
+        }
+    }
+
+    #[test]
+    fn bare_packets_hold_all_frames_and_no_padding() {
+        for packet in [
+            &[0x98, 1, 2, 3][..],
+            &[0x99, 1, 2, 3, 4],
+            &[0x9a, 1, 1, 2, 3, 4],
+            &[0x9b, 0x40 | 1, 3, 1, 2, 0xdd, 0xdd, 0xdd],
+            &[0x9b, 0x40 | 2, 3, 1, 2, 3, 4, 0xdd, 0xdd, 0xdd],
+            &[0x9b, 0xc0 | 3, 2, 1, 0, 9, 8, 7, 0xdd, 0xdd],
+        ] {
+            let mut bare = Vec::new();
+            let frames = Frames::parse(packet).unwrap();
+            frames.bare(&mut bare);
+            assert!(!bare.contains(&0xdd), "{bare:?}");
+            let again = Frames::parse(&bare).unwrap();
+            let all = |frames: &Frames<'_>| {
+                (0..frames.count()).map(|at| frames.frame(at).to_vec()).collect::<Vec<_>>()
+            };
+            assert_eq!((all(&again), again.samples()), (all(&frames), frames.samples()));
         }
     }
 

@@ -9,7 +9,7 @@ use ::ogg::reading::{BasePacketReader, OggPage, PageParser};
 
 use crate::base::format::Format;
 use crate::codec::wav::{self, WavError};
-use crate::codec::{self, DecodeError, Decoder, opus_packet};
+use crate::codec::{self, DecodeError, Decoder, ogg, opus_packet};
 use crate::recording::recorder::Content;
 use crate::recording::salvage::{Ended, Ending};
 
@@ -117,7 +117,7 @@ fn opus(plain: &mut impl Read) -> Result<Played, PlaybackError> {
         page += 1;
         while let Some(read) = pages.read_packet() {
             match packet {
-                0 => pre_skip = opus_head(&read.data)?,
+                0 => pre_skip = ogg::pre_skip(&read.data).ok_or(PlaybackError::Head)?,
                 1 if !read.data.starts_with(b"OpusTags") => return Err(PlaybackError::Head),
                 1 => {}
                 _ if is_ended => return Err(PlaybackError::Packet { packet }),
@@ -145,14 +145,6 @@ fn opus(plain: &mut impl Read) -> Result<Played, PlaybackError> {
 
 fn opus_decoder() -> Result<Box<dyn Decoder>, PlaybackError> {
     codec::decoder(&Format::new("OPUS", OPUS_HZ)).ok_or(PlaybackError::NoDecoder)
-}
-
-/// Pre-skip, of the header that a recorder writes (RFC 7845 section 5.1).
-fn opus_head(data: &[u8]) -> Result<u64, PlaybackError> {
-    if data.len() != 23 || !data.starts_with(b"OpusHead\x01\x02") || data[18..] != [1, 2, 0, 0, 1] {
-        return Err(PlaybackError::Head);
-    }
-    Ok(u64::from(u16::from_le_bytes([data[10], data[11]])))
 }
 
 /// Decodes both sides of a packet. Samples a channel.

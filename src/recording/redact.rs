@@ -7,10 +7,10 @@
 use std::io::Cursor;
 
 use ::ogg::PacketReader;
-use ::ogg::writing::{PacketWriteEndInfo, PacketWriter};
+use zeroize::Zeroizing;
 
 use crate::base::time::Span;
-use crate::codec::ogg::{PACKET_SAMPLES, PAGE_PACKETS};
+use crate::codec::ogg::{self, OggOpus, PACKET_SAMPLES};
 use crate::codec::opus_packet::SILENCE;
 use crate::codec::wav::{self, is_streaming_header};
 
@@ -33,10 +33,10 @@ pub enum RedactError {
 }
 
 /// The same with these spans silenced on both sides. Plain: to be sealed.
-pub fn silence(sound: &[u8], spans: &[Span]) -> Result<Vec<u8>, RedactError> {
+pub fn silence(sound: Zeroizing<Vec<u8>>, spans: &[Span]) -> Result<Zeroizing<Vec<u8>>, RedactError> {
     if sound.starts_with(b"OggS") {
-        silence_opus(sound, spans)
-    } else if is_streaming_header(sound) {
+        silence_opus(&sound, spans)
+    } else if is_streaming_header(&sound) {
         silence_wav(sound, spans)
     } else {
         Err(RedactError::Format)
@@ -51,16 +51,19 @@ fn check(spans: &[Span], length_ms: u64) -> Result<(), RedactError> {
     }
 }
 
-fn silence_opus(sound: &[u8], spans: &[Span]) -> Result<Vec<u8>, RedactError> {
+/// Read twice, so that no more than a page of it is in memory beside the file.
+fn silence_opus(sound: &[u8], spans: &[Span]) -> Result<Zeroizing<Vec<u8>>, RedactError> {
     let mut reader = PacketReader::new(Cursor::new(sound));
-    let (mut packets, mut end, mut serial) = (Vec::new(), 0, 0);
+    let (mut count, mut end, mut serial, mut pre_skip) = (0_u64, 0, 0, None);
     while let Some(packet) = reader.read_packet()? {
         (end, serial) = (packet.absgp_page(), packet.stream_serial());
-        packets.push(packet.data);
+        let data = Zeroizing::new(packet.data);
+        if count == 0 {
+            pre_skip = ogg::pre_skip(&data);
+        }
+        count += 1;
     }
-    let head = packets.first().filter(|head| head.starts_with(b"OpusHead\x01\x02") && head.len() >= 12);
-    let pre_skip = head.map(|head| u64::from(u16::from_le_bytes([head[10], head[11]])));
-    let (Some(pre_skip), true) = (pre_skip, packets.len() > 2) else { return Err(RedactError::Format) };
+    let (Some(pre_skip), true) = (pre_skip, count > HEADERS) else { return Err(RedactError::Format) };
     check(spans, end.saturating_sub(pre_skip) / SAMPLES_PER_MS)?;
     let is_silent = |number: u64| {
         spans.iter().any(|span| {
@@ -71,45 +74,41 @@ fn silence_opus(sound: &[u8], spans: &[Span]) -> Result<Vec<u8>, RedactError> {
     };
     // The first side says how long its packet is (RFC 6716 appendix B): one byte after the first.
     let silent = [&SILENCE[..1], &[SILENCE.len() as u8 - 1], &SILENCE[1..], &SILENCE[..]].concat();
-    let mut writer = PacketWriter::new(Vec::with_capacity(sound.len()));
-    let last = packets.len() as u64 - 3;
-    for (at, packet) in (0_u64..).zip(packets) {
-        let number = at.saturating_sub(HEADERS);
-        let (packet, end, granule) = match at {
-            0 | 1 => (packet, PacketWriteEndInfo::EndPage, 0),
-            _ => {
-                let packet = if is_silent(number) { silent.clone() } else { packet };
-                let ends = if number == last {
-                    PacketWriteEndInfo::EndStream
-                } else if (number + 1).is_multiple_of(PAGE_PACKETS) {
-                    PacketWriteEndInfo::EndPage
-                } else {
-                    PacketWriteEndInfo::NormalPacket
-                };
-                (packet, ends, if number == last { end } else { (number + 1) * PACKET_SAMPLES })
-            }
-        };
-        writer.write_packet(packet, serial, end, granule).expect("writing to a vector does not fail");
+    let mut reader = PacketReader::new(Cursor::new(sound));
+    let mut next = || Ok::<_, RedactError>(reader.read_packet()?.map(|packet| packet.data));
+    let (Some(head), Some(tags)) = (next()?, next()?) else { return Err(RedactError::Format) };
+    // Room for all of it, so that it is never moved and left behind.
+    let mut out = Zeroizing::new(Vec::with_capacity(sound.len() + count as usize * silent.len()));
+    let mut file = OggOpus::with_headers(serial, head, tags, &mut out);
+    let mut number = 0;
+    while let Some(packet) = next()? {
+        if is_silent(number) {
+            drop(Zeroizing::new(packet));
+            file.packet(silent.clone(), &mut out);
+        } else {
+            file.packet(packet, &mut out);
+        }
+        number += 1;
     }
-    Ok(writer.into_inner())
+    file.finish(end, &mut out);
+    Ok(out)
 }
 
-fn silence_wav(sound: &[u8], spans: &[Span]) -> Result<Vec<u8>, RedactError> {
-    let (rate_hz, channels) = wav::facts(sound).ok_or(RedactError::Format)?;
+fn silence_wav(mut sound: Zeroizing<Vec<u8>>, spans: &[Span]) -> Result<Zeroizing<Vec<u8>>, RedactError> {
+    let (rate_hz, channels) = wav::facts(&sound).ok_or(RedactError::Format)?;
     let (rate_hz, frame_bytes) = (u64::from(rate_hz), u64::from(channels) * 2);
     let frames = (sound.len() - wav::HEADER_BYTES) as u64 / frame_bytes;
     check(spans, frames * 1_000 / rate_hz)?;
-    let mut out = sound.to_vec();
     for span in spans {
         // Outwards to whole frames.
         let first = span.from_ms.saturating_mul(rate_hz) / 1_000;
         let last = span.to_ms.saturating_mul(rate_hz).div_ceil(1_000).min(frames);
         let at = |frame: u64| wav::HEADER_BYTES + (frame * frame_bytes) as usize;
         if first < last {
-            out[at(first)..at(last)].fill(0);
+            sound[at(first)..at(last)].fill(0);
         }
     }
-    Ok(out)
+    Ok(sound)
 }
 
 const SAMPLES_PER_MS: u64 = 48;
@@ -119,7 +118,11 @@ const HEADERS: u64 = 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::ogg::{Head, OggOpus};
+    use crate::codec::ogg::Head;
+
+    fn silence(sound: &[u8], spans: &[Span]) -> Result<Vec<u8>, RedactError> {
+        super::silence(Zeroizing::new(sound.to_vec()), spans).map(|silenced| silenced.to_vec())
+    }
 
     const LENGTH: usize = 500;
 
@@ -164,6 +167,13 @@ mod tests {
             }
         }
         assert_eq!(after[..2], before[..2]);
+        // With nothing to exchange it is the same file as a recorder's with pages of a second.
+        let head = Head { pre_skip: 312, input_rate_hz: 8_000, vendor: "v", comments: &[], serial: 7 };
+        let mut whole = Vec::new();
+        let mut written = OggOpus::new(&head, &mut whole);
+        after[2..].iter().for_each(|packet| written.packet(packet.clone(), &mut whole));
+        written.finish(end, &mut whole);
+        assert!(redacted == whole, "pages are otherwise");
     }
 
     #[test]

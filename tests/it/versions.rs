@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sejf::archive::access::Reason;
 use sejf::archive::record::Record;
 use sejf::archive::version::{Change, VersionSlip};
-use sejf::shell::vault::annotate::{AnnotateError, Annotator, Order, Wish, Written};
+use sejf::shell::vault::annotate::{AnnotateError, Annotator, Order, Step, Wish, Written};
+use sejf::shell::vault::home::Vault;
 
 use crate::support::{assert_success, sejf, text};
 use crate::vault_intake::{World, copy_dir, wait};
@@ -87,13 +88,27 @@ impl Desk {
 
     /// Says a note, as far as `steps` go; `None` where it was ended before.
     fn say(&self, record: &Record, note: &str, steps: usize) -> Option<Written> {
+        let done = AtomicUsize::new(0);
+        match self.say_while(record, note, move |_| done.fetch_add(1, Ordering::Relaxed) + 1 < steps) {
+            Ok(written) => Some(written),
+            Err(AnnotateError::Ended(_)) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Says a note, for as long as `goes_on` says so.
+    fn say_while(
+        &self,
+        record: &Record,
+        note: &str,
+        goes_on: impl Fn(Step) -> bool + Send + Sync + 'static,
+    ) -> Result<Written, AnnotateError> {
         let vault = self.world.vault();
         let ring = self.world.unlock(&vault);
-        let (actor, done) = (vault.actor_of(&ring), AtomicUsize::new(0));
+        let actor = vault.actor_of(&ring);
         wait(async {
             let catalog = vault.catalog().await.unwrap();
-            let annotator = Annotator::open(&vault, &ring, &catalog).unwrap();
-            let annotator = annotator.ending(move |_| done.fetch_add(1, Ordering::Relaxed) + 1 < steps);
+            let annotator = Annotator::open(&vault, &ring, &catalog).unwrap().ending(goes_on);
             let change = Change::Note { text: note.into() };
             let reason = Some(Reason { code: "complaint".into(), text: String::new() });
             let order = Order {
@@ -106,12 +121,14 @@ impl Desk {
             };
             let said = annotator.say(&order).await;
             catalog.close().await;
-            match said {
-                Ok(written) => Some(written),
-                Err(AnnotateError::Ended(_)) => None,
-                Err(error) => panic!("{error}"),
-            }
+            said
         })
+    }
+
+    /// Entries of the log, one after the other.
+    fn log(&self) -> String {
+        let log: Vec<u8> = below(&self.path("home/log")).into_values().flatten().collect();
+        String::from_utf8_lossy(&log).into_owned()
     }
 }
 
@@ -248,9 +265,15 @@ fn killed_after_any_step_and_said_again_it_is_said_once() {
         }
     };
     let names = |dir: &str| below(&desk.path(dir)).into_keys().collect::<Vec<_>>();
+    let rewrap = |more: &[&str]| {
+        let epoch = record.epoch().unwrap().to_string();
+        let leak = [&[epoch.as_str(), "--rewrap", "--reason", "drill"], more].concat();
+        desk.unlocked(&["vault", "keys", "leak"], &leak)
+    };
     assert_eq!(desk.say(&record, "he called again", usize::MAX).unwrap().number, 1);
     let whole = (names("store"), names("second"));
     assert_eq!(whole.0, whole.1);
+    let mut whole_steps = 0;
     for steps in 1.. {
         reset();
         let ended = desk.say(&record, "he called again", steps);
@@ -269,6 +292,27 @@ fn killed_after_any_step_and_said_again_it_is_said_once() {
             assert!(steps > 8, "only {steps} steps");
             break;
         }
+        whole_steps = steps;
+    }
+    // Said again with nobody looking in between; envelopes are not exchanged where a header would be left.
+    for steps in 1..=whole_steps {
+        reset();
+        assert!(desk.say(&record, "he called again", steps).is_none());
+        let is_there = names("store").iter().any(|path| path.to_string_lossy().ends_with("version.json"));
+        let is_known = desk.record().files.len() > record.files.len();
+        if is_there {
+            let refused = rewrap(&[]);
+            assert_eq!(refused.status.success(), is_known, "after {steps} steps: {}", stderr(&refused));
+            let said = String::from_utf8_lossy(&refused.stdout).into_owned();
+            assert_eq!(said.contains("`sejf history` takes it over"), !is_known, "{said}");
+        }
+        let again = desk.say(&record, "he called again", usize::MAX).unwrap();
+        assert_eq!((again.number, again.was_there), (1, is_there), "after {steps} steps");
+        if is_there && !is_known {
+            assert_success(&rewrap(&["--go-on"]));
+        }
+        assert_eq!((names("store"), names("second")), whole, "after {steps} steps");
+        assert_eq!(desk.history(&record)[1]["change"]["note"]["text"], "he called again");
     }
     // Another one begins where the first was cut off before it was said, and has the number.
     reset();
@@ -377,6 +421,67 @@ fn it_is_in_all_places_mended_where_it_is_not_and_exported() {
         let document: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         assert_eq!(document["change"]["note"]["text"], note);
     }
+}
+
+/// A catalog that was made anew from a place that had lost a slip does not know of the version.
+#[test]
+fn a_number_is_taken_where_any_place_has_its_slip() {
+    let desk = Desk::new();
+    let record = desk.record();
+    for note in ["the first", "the second", "the third"] {
+        assert_success(&desk.annotate("note", &record, &["--text", note]));
+    }
+    let whole = below(&desk.path("store"));
+    let slip = desk.path("store").join(record.version_slip_object(3));
+    fs::remove_file(&slip).unwrap();
+    let rebuilt = desk.unlocked(&["vault", "catalog", "rebuild"], &["--replace"]);
+    let said = String::from_utf8_lossy(&rebuilt.stdout).into_owned();
+    assert!(said.contains("bring it back into this place before the catalog is replaced"), "{said}");
+    assert_success(&desk.annotate("note", &record, &["--text", "the fourth"]));
+    let history = desk.history(&record);
+    let notes: Vec<_> = history.iter().filter_map(|line| line["change"]["note"]["text"].as_str()).collect();
+    assert_eq!(notes, ["the first", "the second", "the third", "the fourth"]);
+    assert_success(&desk.vault(&["copies", "run"], &[]));
+    let (store, second) = (below(&desk.path("store")), below(&desk.path("second")));
+    for (path, bytes) in &whole {
+        assert_eq!(store.get(path), Some(bytes), "{}", path.display());
+    }
+    assert_eq!(store, second);
+    desk.assert_rebuilt();
+}
+
+#[test]
+fn what_was_written_is_in_the_log_whoever_was_cut_off() {
+    let desk = Desk::new();
+    let record = desk.record();
+    let ended = desk.say_while(&record, "cut off", |step| step != Step::SlipPut);
+    assert!(matches!(ended, Err(AnnotateError::Ended(Step::SlipPut))), "{ended:?}");
+    assert!(!desk.log().contains("\"found\":true"));
+    let digest = desk.history(&record)[1]["sha256"].as_str().unwrap().to_owned();
+    let told = format!("{{\"found\":true,\"kind\":\"note\",\"sha256\":\"{digest}\",\"version\":1}}");
+    assert_eq!(desk.log().matches(&told).count(), 1);
+    desk.history(&record);
+    assert_eq!(desk.log().matches(&told).count(), 1, "it is found once");
+
+    // What fails after the slip has written something all the same, and says which version.
+    let (home, id) = (desk.path("home"), record.id);
+    let failed = desk.say_while(&record, "not cataloged", move |step| {
+        if step == Step::SlipPut {
+            let home = home.clone();
+            let destroyed = std::thread::spawn(move || {
+                wait(async {
+                    let catalog = Vault::open(&home).unwrap().catalog().await.unwrap();
+                    catalog.set_destroyed(&[id]).await.unwrap();
+                    catalog.close().await;
+                });
+            });
+            destroyed.join().unwrap();
+        }
+        true
+    });
+    let Err(AnnotateError::Unfinished { number: 2, sha256, .. }) = failed else { panic!("{failed:?}") };
+    let told = format!("version 2, whose document has SHA-256 {sha256}, was written");
+    assert_eq!(desk.log().matches(&told).count(), 1);
 }
 
 /// Packets of an Ogg Opus file, but for the two headers.

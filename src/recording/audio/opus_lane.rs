@@ -258,7 +258,7 @@ impl OpusLane {
         }
     }
 
-    /// Adds a packet of 20 ms of an Opus stream as it is, at the slot nearest to `place`. Before it
+    /// Adds a packet of 20 ms of an Opus stream as it is, without its padding, at the slot nearest to `place`. Before it
     /// come `lost` packets that never came. Returns whether there was room. Where `masked`, silence
     /// takes its place and that of those before it.
     pub(super) fn carry(&mut self, place: i64, lost: u64, packet: &[u8], masked: bool) -> bool {
@@ -284,7 +284,10 @@ impl OpusLane {
             return true;
         }
         self.fill(slot - end, lost);
-        self.packet(packet);
+        // Padding may hold speech of before, also of what was masked.
+        let mut bare = Vec::with_capacity(packet.len());
+        frames.bare(&mut bare);
+        self.packet(&bare);
         self.carried = Some(frames.toc());
         true
     }
@@ -382,3 +385,27 @@ const SLIP_TICKS: i64 = 720;
 const PAUSE_SLOTS_MAX: u64 = 25;
 /// A usual packet.
 const PACKET_ROOM: usize = 96;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_padding_of_a_carried_packet_comes_through_on_either_side() {
+        let one = [0x9b, 0x40 | 1, 4, 1, 2, 0xdd, 0xdd, 0xdd, 0xdd];
+        // Two of 10 ms.
+        let two = [0x93, 0x40 | 2, 4, 1, 2, 3, 4, 0xdd, 0xdd, 0xdd, 0xdd];
+        for (packet, want) in [(&one[..], &[0x98, 1, 2][..]), (&two, &[0x93, 0x82, 2, 1, 2, 3, 4])] {
+            for delimited in [false, true] {
+                let mut lane = OpusLane::default();
+                assert!(lane.carry(0, 0, packet, false));
+                let mut out = Vec::new();
+                lane.take(delimited, &mut out);
+                assert!(!out.contains(&0xdd), "{out:?}");
+                if !delimited {
+                    assert_eq!(out, want);
+                }
+            }
+        }
+    }
+}

@@ -9,8 +9,8 @@
 //! told         the log has number and SHA-256
 //! ```
 //!
-//! Cut off before the slip, nothing was said, and what was put is put anew. Cut off after it, the catalog is told by
-//! whoever looks next; and who says the same again has said it once.
+//! Cut off before the slip, nothing was said, and what was put is put anew. Cut off after it, the log and the catalog are
+//! told by whoever looks next; and who says the same again has said it once.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use crate::archive::access::{Action, Actor, Reason, Request};
+use crate::archive::access::{Action, Actor, Grant, Reason, Request};
 use crate::archive::copies::{CopyState, lock_until};
 use crate::archive::details::Details;
 use crate::archive::entry::{Outcome, Resource};
@@ -125,6 +125,13 @@ struct Sealed {
     file: ArchivedFile,
     header: Bytes,
     body: Bytes,
+}
+
+/// A version that the catalog has not.
+struct FoundVersion {
+    /// Which of the places has it whole.
+    at: usize,
+    files: Vec<ArchivedFile>,
 }
 
 /// A version that there is now.
@@ -240,6 +247,21 @@ pub enum AnnotateError {
         /// The last one.
         number: u32,
     },
+    /// It was said, and not all that follows was done.
+    #[error(
+        "recording {id}: version {number}, whose document has SHA-256 {sha256}, was written, and the catalog has not \
+         taken it yet: {source}; `sejf history` takes it over when that is mended"
+    )]
+    Unfinished {
+        /// Of which recording.
+        id: RecordingId,
+        /// Its number.
+        number: u32,
+        /// SHA-256 of its document.
+        sha256: Digest,
+        /// What was not done.
+        source: Box<AnnotateError>,
+    },
     /// Envelopes are being exchanged.
     #[error("recordings are being put under other envelopes: try again later")]
     Rewrapping,
@@ -295,8 +317,7 @@ impl<'a> Annotator<'a> {
         let request = Request { actor, action, resource, reason, now };
         let grant = self.vault.log.ask_within(&request, order.belongs)?;
         self.passed(Step::Granted)?;
-        let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
-        let done = self.write(record, order, grant.actor(), reason).await;
+        let done = self.write(record, order, &grant).await;
         let outcome = match &done {
             Ok(written) => Outcome::Done(serde_json::json!({
                 "version": written.number, "kind": order.wish.kind(), "sha256": written.sha256,
@@ -322,9 +343,9 @@ impl<'a> Annotator<'a> {
         let _alone = alone(&self.vault.home).await?;
         let mut record = self.record(id).await?;
         let (action, resource, now) = (Action::Show, Resource::Recording(*id), clock::now());
-        self.vault.log.ask_within(&Request { actor, action, resource, reason, now }, belongs)?;
+        let grant = self.vault.log.ask_within(&Request { actor, action, resource, reason, now }, belongs)?;
         let _turn = self.turn().await?;
-        let history = self.load(&mut record).await?;
+        let history = self.load(&mut record, &grant).await?;
         Ok((record, history))
     }
 
@@ -346,61 +367,71 @@ impl<'a> Annotator<'a> {
         &self,
         mut record: Record,
         order: &Order<'_>,
-        author: &str,
-        reason: Reason,
+        grant: &Grant,
     ) -> Result<Written, AnnotateError> {
         let _turn = self.turn().await?;
         let id = record.id;
-        let mut history = self.load(&mut record).await?;
+        let mut history = self.load(&mut record, grant).await?;
         let number = history.number() + 1;
-        let (change, mut sealed) = match order.wish {
-            Wish::Say(change) => (change.clone(), Vec::new()),
+        let (change, sound) = match order.wish {
+            Wish::Say(change) => (change.clone(), None),
             Wish::Redact(spans) => {
-                let (change, copy) = self.redact(&record, spans, number).await?;
-                (change, vec![copy])
+                let of = sound_of(&record)?.clone();
+                // It is made when it is known that it may be: until then it is no file.
+                let file = Body { name: copy_name(&id, number, &of.name), sha256: Digest::of(b""), bytes: 0 };
+                let change = Change::Redacted { of: of.name.clone(), spans: spans.to_vec(), file };
+                (change, Some((of, spans)))
             }
         };
-        let said = Said { at: clock::now(), author: author.into(), reason, change };
+        let reason = grant.reason().cloned().unwrap_or(Reason { code: String::new(), text: String::new() });
+        let mut said = Said { at: clock::now(), author: grant.actor().into(), reason, change };
         if let Some(last) = history.steps().last().filter(|_| history.says(&said)) {
             return Ok(Written { number: last.version.number, sha256: last.digest, was_there: true });
         }
         if order.after.is_some_and(|after| after != history.number()) {
             return Err(AnnotateError::Meanwhile { id, number: history.number() });
         }
+        let refused = |source| AnnotateError::Version { id, source };
+        history.may(&said.change).map_err(refused)?;
+        let mut sealed = Vec::new();
+        if let (Some((of, spans)), Change::Redacted { file, .. }) = (sound, &mut said.change) {
+            let copy = self.redact(&record, &of, spans, number).await?;
+            *file = Body::of(&copy.file);
+            sealed.push(copy);
+        }
         let mut salt = [0; 32];
         OsRandom::new()?.fill(&mut salt);
-        let version = history.next(said, salt).map_err(|source| AnnotateError::Version { id, source })?;
+        let version = history.next(said, salt).map_err(refused)?;
         let document = Zeroizing::new(version.to_bytes());
         sealed.insert(0, self.seal(&record, document_name(&id, number), &document)?);
         let files = self.put(&record, number, sealed).await?;
         history.push(&document).map_err(|source| AnnotateError::History { id, source })?;
-        self.take_over(&mut record, &files, &history).await?;
-        Ok(Written { number, sha256: Digest::of(&document), was_there: false })
+        let sha256 = Digest::of(&document);
+        match self.take_over(&mut record, &FoundVersion { at: 0, files }, &history).await {
+            Ok(()) => Ok(Written { number, sha256, was_there: false }),
+            Err(ended @ AnnotateError::Ended(_)) => Err(ended),
+            Err(source) => Err(AnnotateError::Unfinished { id, number, sha256, source: source.into() }),
+        }
     }
 
     /// A copy of the sound with spans silenced, sealed; in the open it is in memory alone, and for that long.
     async fn redact(
         &self,
         record: &Record,
+        of: &ArchivedFile,
         spans: &[Span],
         number: u32,
-    ) -> Result<(Change, Sealed), AnnotateError> {
+    ) -> Result<Sealed, AnnotateError> {
         let id = record.id;
-        let mut sounds = record.originals().filter(|file| SOUNDS.iter().any(|end| file.name.ends_with(end)));
-        let (Some(of), None) = (sounds.next(), sounds.next()) else {
-            return Err(AnnotateError::NoSound(id));
-        };
         let plain = self.read(record, of, SOUND_BYTES_MAX).await?;
-        let silenced = redact::silence(&plain, spans);
-        let silenced = Zeroizing::new(silenced.map_err(|source| AnnotateError::Redact { id, source })?);
-        let copy = self.seal(record, copy_name(&id, number, &of.name), &silenced)?;
-        let change =
-            Change::Redacted { of: of.name.clone(), spans: spans.to_vec(), file: Body::of(&copy.file) };
-        Ok((change, copy))
+        let silenced =
+            redact::silence(plain, spans).map_err(|source| AnnotateError::Redact { id, source })?;
+        self.seal(record, copy_name(&id, number, &of.name), &silenced)
     }
 
-    /// Reads what was said; what was said by somebody who was interrupted is told to the catalog first.
-    async fn load(&self, record: &mut Record) -> Result<History, AnnotateError> {
+    /// Reads what was said; what was said by somebody who was interrupted is told to the log and the
+    /// catalog first.
+    async fn load(&self, record: &mut Record, grant: &Grant) -> Result<History, AnnotateError> {
         let id = record.id;
         let broken = |source| AnnotateError::History { id, source };
         let manifest = record.originals().find(|file| file.name.ends_with(MANIFEST_SUFFIX));
@@ -421,31 +452,77 @@ impl<'a> Annotator<'a> {
             let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
             history.push(&plain).map_err(broken)?;
         }
-        while let Some(files) = self.found(record, history.number() + 1).await? {
-            let Some(document) = files.first() else { break };
+        while let Some(found) = self.found(record, history.number() + 1).await? {
+            let Some(document) = found.files.first() else { break };
             let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
             history.push(&plain).map_err(broken)?;
-            self.take_over(record, &files, &history).await?;
+            if let Some(last) = history.steps().last() {
+                let told = serde_json::json!({
+                    "version": last.version.number, "kind": last.version.change.kind(), "sha256": last.digest,
+                    "found": true,
+                });
+                self.vault.log.outcome(grant, Outcome::Done(told))?;
+            }
+            self.take_over(record, &found, &history).await?;
         }
         Ok(history)
     }
 
-    /// Files of a version that is in the first place and that the catalog has not.
-    async fn found(&self, record: &Record, number: u32) -> Result<Option<Vec<ArchivedFile>>, AnnotateError> {
-        let Some(first) = self.places.first() else { return Ok(None) };
-        let object = record.version_slip_object(number);
-        let Some(bytes) = first.get(&object, None).await? else { return Ok(None) };
-        let slip = VersionSlip::from_bytes(&bytes, &record.id, number)
-            .map_err(|source| AnnotateError::Slip { object, source })?;
+    /// A version that the catalog has not. Its number is free only where no place has its slip: the first must say so,
+    /// of the others those that can be asked.
+    async fn found(&self, record: &Record, number: u32) -> Result<Option<FoundVersion>, AnnotateError> {
+        let (object, mut broken) = (record.version_slip_object(number), None);
+        for (at, place) in self.places.iter().enumerate() {
+            let bytes = match place.get(&object, None).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => continue,
+                Err(error) if at == 0 => return Err(error.into()),
+                Err(error) => {
+                    tracing::warn!(place = place.name(), %error, "whether a version is here is not known");
+                    continue;
+                }
+            };
+            match VersionSlip::from_bytes(&bytes, &record.id, number) {
+                Ok(slip) => {
+                    return Ok(Some(FoundVersion { at, files: self.with_headers(record, slip, at).await? }));
+                }
+                // Another place may have it whole.
+                Err(source) => {
+                    broken.get_or_insert(AnnotateError::Slip { object: object.clone(), source });
+                }
+            }
+        }
+        broken.map_or(Ok(None), Err)
+    }
+
+    /// Files of a slip, with their headers from the place that has it, or from another one.
+    async fn with_headers(
+        &self,
+        record: &Record,
+        slip: VersionSlip,
+        at: usize,
+    ) -> Result<Vec<ArchivedFile>, AnnotateError> {
         let mut files = Vec::with_capacity(slip.bodies.len());
         for body in slip.bodies {
             let mut file = ArchivedFile::from(body);
             let object = file.header_object(&record.id, record.receipt.start);
-            let header = first.get(&object, Some(0..HEADER_BYTES_MAX)).await?.unwrap_or_default();
-            file.set_header(&header);
+            let mut fault = format!("no place has `{object}`");
+            for place in self.places[at..].iter().chain(&self.places[..at]) {
+                match place.get(&object, Some(0..HEADER_BYTES_MAX)).await {
+                    Ok(Some(header)) => {
+                        file.set_header(&header);
+                        break;
+                    }
+                    Ok(None) => {}
+                    Err(error) => fault = error.to_string(),
+                }
+            }
+            if file.header_bytes == 0 {
+                return Err(AnnotateError::Unread { id: record.id, name: file.name, why: fault });
+            }
             files.push(file);
         }
-        Ok(Some(files))
+        Ok(files)
     }
 
     /// Opens a small file from the first place that has it as it should be.
@@ -533,16 +610,16 @@ impl<'a> Annotator<'a> {
         Ok(files)
     }
 
-    /// Spreads a version that is in the first place, and tells the catalog. `history` ends with it.
+    /// Spreads a version that is in a place, and tells the catalog. `history` ends with it.
     async fn take_over(
         &self,
         record: &mut Record,
-        files: &[ArchivedFile],
+        found: &FoundVersion,
         history: &History,
     ) -> Result<(), AnnotateError> {
-        let (id, number) = (record.id, history.number());
+        let (id, number, files) = (record.id, history.number(), &found.files[..]);
         let with = with_files(record, files);
-        let behind = self.spread(&with, files, number).await?;
+        let behind = self.spread(&with, found, number).await?;
         let epoch = self.epoch(record)?;
         let destroyed = AnnotateError::Nothing { id, phase: Phase::Destroyed };
         let Some(envelope) = self.ring.envelope(&epoch, &id)? else { return Err(destroyed) };
@@ -563,16 +640,20 @@ impl<'a> Annotator<'a> {
     async fn spread(
         &self,
         record: &Record,
-        files: &[ArchivedFile],
+        found: &FoundVersion,
         number: u32,
     ) -> Result<Vec<String>, AnnotateError> {
         let known = self.catalog.copies_of(&[record.id]).await?.remove(&record.id).unwrap_or_default();
         let is_good =
             |name: &str| known.iter().any(|copy| copy.place == name && copy.state == CopyState::Good);
-        let Some((first, others)) = self.places.split_first() else { return Ok(Vec::new()) };
+        let Some(from) = self.places.get(found.at) else { return Ok(Vec::new()) };
         let mut behind = Vec::new();
-        for place in others.iter().filter(|place| is_good(place.name())) {
-            match self.spread_to(&**first, &**place, record, files, number).await {
+        for (at, place) in self.places.iter().enumerate() {
+            // Whatever is archived is in the first.
+            if at == found.at || (at > 0 && !is_good(place.name())) {
+                continue;
+            }
+            match self.spread_to(&**from, &**place, record, &found.files, number).await {
                 Ok(()) => {}
                 Err(ended @ AnnotateError::Ended(_)) => return Err(ended),
                 Err(error) => {
@@ -593,6 +674,11 @@ impl<'a> Annotator<'a> {
         number: u32,
     ) -> Result<(), AnnotateError> {
         let (id, start) = (record.id, record.receipt.start);
+        let (slip, bytes) = (record.version_slip_object(number), slip_of(record, number));
+        // Of what has another slip nothing is exchanged: a scrub says what of it holds.
+        if to.get(&slip, None).await?.is_some_and(|there| there != bytes) {
+            return Err(PlaceError::Exists { place: to.name().into(), object: slip }.into());
+        }
         let mut kept = Vec::new();
         for file in files {
             for object in [file.body_object(&id, start), file.header_object(&id, start)] {
@@ -606,8 +692,7 @@ impl<'a> Annotator<'a> {
             kept.push(file.body_object(&id, start));
         }
         to.flush().await?;
-        let slip = record.version_slip_object(number);
-        put_anew(to, &slip, slip_of(record, number)).await?;
+        to.put_new(&slip, Content::Bytes(bytes), true).await?;
         to.flush().await?;
         self.passed(Step::Spread)?;
         kept.push(slip);
@@ -623,6 +708,15 @@ impl<'a> Annotator<'a> {
 
     fn passed(&self, step: Step) -> Result<(), AnnotateError> {
         if (self.goes_on)(step) { Ok(()) } else { Err(AnnotateError::Ended(step)) }
+    }
+}
+
+/// The one file that there is something to hear of.
+fn sound_of(record: &Record) -> Result<&ArchivedFile, AnnotateError> {
+    let mut sounds = record.originals().filter(|file| SOUNDS.iter().any(|end| file.name.ends_with(end)));
+    match (sounds.next(), sounds.next()) {
+        (Some(of), None) => Ok(of),
+        _ => Err(AnnotateError::NoSound(record.id)),
     }
 }
 

@@ -255,6 +255,9 @@ impl Destroyer<'_> {
         let (epoch, request) = (first.epoch().clone(), first.request());
         let ids: Vec<_> = purges.iter().map(PlannedPurge::id).collect();
         let request = matters.request(request)?.clone();
+        // What is said of them from here on finds no envelope; what was said is erased with them. Who says it may take
+        // long, and neither the grant nor what was looked at is to grow old meanwhile.
+        let _alone = annotate::alone(&self.vault.home).await?;
         let grant = self.ask(Resource::of(&ids), request.because(&epoch))?;
         self.step(Step::Granted)?;
         let is_alone = grant.entry() == matters.read.size;
@@ -263,8 +266,6 @@ impl Destroyer<'_> {
             self.vault.log.outcome(&grant, Outcome::Failed(why))?;
             return Ok(((0, ids.len() as u64), None));
         }
-        // What is said of them from here on finds no envelope; what was said is erased with them.
-        let _alone = annotate::alone(&self.vault.home).await?;
         let records = self.catalog.get_all(&ids).await?;
         let erased = records.iter().map(|record| ErasedRecording {
             id: record.id,

@@ -97,6 +97,14 @@ pub enum RenewError {
         /// The header.
         object: String,
     },
+    /// Its header would stay under the old envelope.
+    #[error(
+        "recording {id}: a version of it is not in the catalog yet: `sejf history` takes it over, then try again"
+    )]
+    Version {
+        /// Which.
+        id: RecordingId,
+    },
     /// No header of it opens.
     #[error("recording {id}: `{object}`: {source}")]
     Header {
@@ -414,8 +422,15 @@ async fn batch(
     ids: &[RecordingId],
     done: &mut Rewrapped,
 ) -> Result<(), VaultError> {
-    let records = catalog.get_all(ids).await?;
-    done.unknown += (ids.len() - records.len()) as u64;
+    let found = catalog.get_all(ids).await?;
+    done.unknown += (ids.len() - found.len()) as u64;
+    let mut records = Vec::with_capacity(found.len());
+    for record in found {
+        match all_known(&record, places).await {
+            Ok(()) => records.push(record),
+            Err(fault) => done.faults.push(fault.to_string()),
+        }
+    }
     let copies = catalog.copies_of(ids).await?;
     let held = |id: &RecordingId, name: &str| {
         let copy = copies.get(id).and_then(|copies| copies.iter().find(|copy| copy.place == name));
@@ -452,6 +467,19 @@ async fn batch(
     ring.retire(grant, epoch, &known)?;
     done.media.extend(catalog.media_with(&known).await?.into_iter().map(|id| (id, String::new())));
     done.renewed += known.len() as u64;
+    Ok(())
+}
+
+/// Whether the catalog has all versions of a recording: who says one may be cut off after its slip is put.
+async fn all_known(record: &Record, places: &[Arc<dyn Place>]) -> Result<(), RenewError> {
+    let id = record.id;
+    let next = record.versions().keys().last().map_or(1, |last| last + 1);
+    let slip = record.version_slip_object(next);
+    for place in places {
+        if place.size(&slip).await.map_err(|source| RenewError::Place { id, source })?.is_some() {
+            return Err(RenewError::Version { id });
+        }
+    }
     Ok(())
 }
 

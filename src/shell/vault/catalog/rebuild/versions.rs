@@ -36,7 +36,8 @@ pub(super) async fn read(
                 let why =
                     other.and_then(Result::err).map_or("it is missing".into(), |error| error.to_string());
                 let fault = format!(
-                    "{why}: a scrub mends it from a copy; what was said from then on is not in the catalog"
+                    "{why}: bring it back into this place before the catalog is replaced; what was said from then on \
+                     is not in the catalog"
                 );
                 faults.push(Fault { object, fault });
                 break;
