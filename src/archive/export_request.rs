@@ -261,17 +261,15 @@ pub fn given_alone<'a>(entries: impl IntoIterator<Item = &'a Entry>, actor: &str
         let is_of_it =
             |granted: &&Entry| granted.resource == entry.resource && granted.reason == entry.reason;
         let began = under_way.iter().rposition(is_of_it);
+        let is_over = matches!(entry.outcome, Outcome::Failed(_) | Outcome::Done(_));
+        // One that began before these entries takes nothing away from others.
+        if let Some(at) = began.filter(|_| is_over) {
+            under_way.remove(at);
+        }
         match &entry.outcome {
             Outcome::Granted => under_way.push(entry),
-            Outcome::Refused(_) => {}
-            // One that began before these entries takes nothing away from others.
-            Outcome::Failed(_) => drop(began.map(|at| under_way.remove(at))),
-            Outcome::Done(value) => {
-                drop(began.map(|at| under_way.remove(at)));
-                if value.get(REQUEST_WORD).is_none() {
-                    given += count(&entry.resource);
-                }
-            }
+            Outcome::Done(value) if value.get(REQUEST_WORD).is_none() => given += count(&entry.resource),
+            Outcome::Refused(_) | Outcome::Failed(_) | Outcome::Done(_) => {}
         }
     }
     given + under_way.iter().map(|granted| count(&granted.resource)).sum::<u64>()

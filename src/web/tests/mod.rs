@@ -93,8 +93,11 @@ impl World {
             let record = record(*number);
             let epoch = record.epoch().unwrap();
             let envelope = ring.envelopes_for(&epoch, &[record.id]).unwrap().remove(0);
-            let details =
-                Details { caller: "+48221234567".into(), agents: vec![(*agent).into()], ..Details::default() };
+            let details = Details {
+                caller: "+48221234567".into(),
+                agents: vec![(*agent).into()],
+                ..Details::default()
+            };
             let key = ring.index_keys(&epoch).unwrap().remove(0);
             let sealed = details.seal(&envelope, &mut OsRandom::new().unwrap());
             let indexed = Some(Indexed { details: sealed, terms: key.terms(&details) });
