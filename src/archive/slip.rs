@@ -123,9 +123,10 @@ impl Slip {
     }
 }
 
+/// What is read first: of another schema, nothing else may be as it is here.
 #[derive(Deserialize)]
-struct SchemaOnly {
-    schema: u32,
+pub(super) struct SchemaOnly {
+    pub(super) schema: u32,
 }
 
 /// The schema that [`Slip`] is.

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::access::Reason;
 use crate::archive::details::Details;
-use crate::archive::record::{Digest, Record, RecordingId, version_in};
+use crate::archive::record::{ArchivedFile, Digest, Record, RecordingId, version_in};
 use crate::archive::search::normalise_name;
-use crate::archive::slip::Body;
+use crate::archive::slip::{Body, SchemaOnly};
 use crate::base::text::steers;
 use crate::base::time::{Span, Stamp};
 
@@ -416,7 +416,8 @@ impl History {
     }
 
     /// With all documents, in order.
-    pub fn of<'a>(
+    #[cfg(test)]
+    fn of<'a>(
         recording: RecordingId,
         receipt: &[u8],
         details: Details,
@@ -524,13 +525,14 @@ pub enum VersionSlipError {
 impl VersionSlip {
     /// The slips of all versions of a recording, in order.
     pub fn all_of(record: &Record) -> Vec<Self> {
-        let slip = |(number, files): (u32, Vec<_>)| Self {
-            schema: SCHEMA,
-            recording: record.id,
-            number,
-            bodies: files.into_iter().map(Body::of).collect(),
-        };
+        let slip = |(number, files): (u32, Vec<_>)| Self::of(&record.id, number, files);
         record.versions().into_iter().map(slip).collect()
+    }
+
+    /// The slip of a version that has these files, of which the document comes first.
+    pub fn of<'a>(id: &RecordingId, number: u32, files: impl IntoIterator<Item = &'a ArchivedFile>) -> Self {
+        let bodies = files.into_iter().map(Body::of).collect();
+        Self { schema: SCHEMA, recording: *id, number, bodies }
     }
 
     /// What the object holds.
@@ -582,11 +584,6 @@ pub fn document_name(id: &RecordingId, number: u32) -> String {
 pub fn copy_name(id: &RecordingId, number: u32, of: &str) -> String {
     let kind = if of.ends_with(".wav.age") { "wav" } else { "opus" };
     format!("{id}.v{number}.{kind}.age")
-}
-
-#[derive(Deserialize)]
-struct SchemaOnly {
-    schema: u32,
 }
 
 /// The schema that [`Version`] and [`VersionSlip`] are.

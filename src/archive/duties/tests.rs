@@ -89,6 +89,18 @@ fn what_is_off_is_not_done_and_not_late() {
     assert!(standing.iter().all(|standing| !standing.is_wrong()));
 }
 
+/// What one slice has found is told while the others are being done.
+#[test]
+fn what_was_found_so_far_is_wrong_and_goes_on() {
+    let mut vault = Simulated::new(Policy::default());
+    vault.run(60, |duty| if duty == Duty::Scrub { (20, Came::FoundSoFar) } else { (1, Came::Well) });
+    assert!(vault.count(Duty::Scrub) >= 2, "it goes on at once");
+    let standing = vault.schedule.standing(at(vault.now));
+    let wrong: Vec<_> = standing.iter().filter(|one| one.is_wrong()).map(|one| one.duty).collect();
+    assert_eq!(wrong, [Duty::Scrub]);
+    assert_eq!(vault.schedule.state().duties[&Duty::Scrub].done, None);
+}
+
 /// One that always fails and one that never comes to its end leave the others their time.
 #[test]
 fn none_starves_another() {

@@ -12,7 +12,6 @@
 //! Cut off before the slip, nothing was said, and what was put is put anew. Cut off after it, the log and the catalog are
 //! told by whoever looks next; and who says the same again has said it once.
 
-use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +44,7 @@ use crate::seal::recipient::Recipients;
 use crate::seal::stream;
 use crate::shell::clock;
 use crate::shell::entropy::{NoRandomness, OsRandom};
-use crate::shell::locks::{self, Share};
+use crate::shell::locks::Share;
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::catalog::rebuild::{MANIFEST_BYTES_MAX, MANIFEST_SUFFIX, details_of};
 use crate::shell::vault::catalog::versions::{Added, NewVersion};
@@ -281,16 +280,9 @@ fn nothing(phase: Phase) -> &'static str {
 /// Writing versions, and erasing recordings that get them, is for one at a time.
 pub(super) async fn alone(home: &Path) -> Result<std::fs::File, VaultError> {
     let path = home.join(LOCK);
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(io_error("opening", &path))?;
-    let until = clock::monotonic() + PATIENCE;
-    while !locks::now(&file, Share::Alone).map_err(io_error("locking", &path))? {
-        if clock::monotonic() >= until {
-            return Err(VaultError::Annotating { home: home.into() });
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-    Ok(file)
+    let locked = turns::lock(&path, Share::Alone, clock::monotonic() + PATIENCE).await;
+    let locked = locked.map_err(io_error("locking", &path))?;
+    locked.ok_or_else(|| VaultError::Annotating { home: home.into() })
 }
 
 impl<'a> Annotator<'a> {
@@ -340,11 +332,27 @@ impl<'a> Annotator<'a> {
         belongs: Option<&Belongs>,
         reason: Option<Reason>,
     ) -> Result<(Record, History), AnnotateError> {
-        let _alone = alone(&self.vault.home).await?;
-        let mut record = self.record(id).await?;
+        let record = self.record(id).await?;
         let (action, resource, now) = (Action::Show, Resource::Recording(*id), clock::now());
         let grant = self.vault.log.ask_within(&Request { actor, action, resource, reason, now }, belongs)?;
+        {
+            let _turn = self.turn().await?;
+            let history = self.known(&record).await?;
+            match self.found(&record, history.number() + 1).await {
+                Ok(None) => return Ok((record, history)),
+                // What is known is read from where it is; who says something must know the rest.
+                Err(AnnotateError::Place(error)) => {
+                    tracing::warn!(%error, "whether there is a version that the catalog has not is not known");
+                    return Ok((record, history));
+                }
+                Err(error) => return Err(error),
+                Ok(Some(_)) => {}
+            }
+        }
+        // Somebody is writing it just now, or was cut off: who is alone knows which.
+        let _alone = alone(&self.vault.home).await?;
         let _turn = self.turn().await?;
+        let mut record = self.record(id).await?;
         let history = self.load(&mut record, &grant).await?;
         Ok((record, history))
     }
@@ -429,9 +437,8 @@ impl<'a> Annotator<'a> {
         self.seal(record, copy_name(&id, number, &of.name), &silenced)
     }
 
-    /// Reads what was said; what was said by somebody who was interrupted is told to the log and the
-    /// catalog first.
-    async fn load(&self, record: &mut Record, grant: &Grant) -> Result<History, AnnotateError> {
+    /// Reads what was said, as far as the catalog knows it.
+    async fn known(&self, record: &Record) -> Result<History, AnnotateError> {
         let id = record.id;
         let broken = |source| AnnotateError::History { id, source };
         let manifest = record.originals().find(|file| file.name.ends_with(MANIFEST_SUFFIX));
@@ -452,6 +459,13 @@ impl<'a> Annotator<'a> {
             let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
             history.push(&plain).map_err(broken)?;
         }
+        Ok(history)
+    }
+
+    /// The same with what was said by somebody who was interrupted: it is told to the log and the catalog first.
+    async fn load(&self, record: &mut Record, grant: &Grant) -> Result<History, AnnotateError> {
+        let (id, mut history) = (record.id, self.known(record).await?);
+        let broken = |source| AnnotateError::History { id, source };
         while let Some(found) = self.found(record, history.number() + 1).await? {
             let Some(document) = found.files.first() else { break };
             let plain = self.read(record, document, DOCUMENT_BYTES_MAX).await?;
@@ -600,7 +614,7 @@ impl<'a> Annotator<'a> {
         }
         first.flush().await?;
         self.passed(Step::Flushed)?;
-        let slip = slip_of(&with_files(record, &files), number);
+        let slip = VersionSlip::of(&id, number, &files).to_bytes().into();
         let object = record.version_slip_object(number);
         match first.put_new(&object, Content::Bytes(slip), false).await {
             Err(PlaceError::Exists { .. }) => return Err(AnnotateError::Meanwhile { id, number }),
@@ -674,7 +688,8 @@ impl<'a> Annotator<'a> {
         number: u32,
     ) -> Result<(), AnnotateError> {
         let (id, start) = (record.id, record.receipt.start);
-        let (slip, bytes) = (record.version_slip_object(number), slip_of(record, number));
+        let (slip, bytes) =
+            (record.version_slip_object(number), Bytes::from(VersionSlip::of(&id, number, files).to_bytes()));
         // Of what has another slip nothing is exchanged: a scrub says what of it holds.
         if to.get(&slip, None).await?.is_some_and(|there| there != bytes) {
             return Err(PlaceError::Exists { place: to.name().into(), object: slip }.into());
@@ -726,11 +741,6 @@ fn with_files(record: &Record, files: &[ArchivedFile]) -> Record {
     with
 }
 
-fn slip_of(record: &Record, number: u32) -> Bytes {
-    let slips = VersionSlip::all_of(record).into_iter();
-    slips.filter(|slip| slip.number == number).map(|slip| slip.to_bytes()).next().unwrap_or_default().into()
-}
-
 async fn read_in(
     place: &dyn Place,
     record: &Record,
@@ -769,7 +779,6 @@ const SOUNDS: [&str; 2] = [".opus.age", ".wav.age"];
 /// Sound that is silenced is in memory: a day of Opus, some hours of WAV.
 const SOUND_BYTES_MAX: u64 = 1 << 30;
 const LOCK: &str = "versions.lock";
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// Some objects in all places.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Of a header as we write it, with much room.

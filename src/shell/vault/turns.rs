@@ -37,7 +37,8 @@ async fn take(home: &Path, share: Share, until: Instant) -> io::Result<Option<Tu
     Ok(Some(Turn { _files: files }))
 }
 
-async fn lock(path: &Path, share: Share, until: Instant) -> io::Result<Option<File>> {
+/// A lock of a file, which is made where it is not there. Nothing where somebody else has it until then.
+pub(super) async fn lock(path: &Path, share: Share, until: Instant) -> io::Result<Option<File>> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
     while !locks::now(&file, share)? {
         if clock::monotonic() >= until {

@@ -1,6 +1,7 @@
 //! Copies of a whole archive: made, scrubbed, mended, restored, whatever the places do.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use sejf::archive::copies::{Part, objects};
@@ -28,12 +29,14 @@ use sejf::shell::vault::catalog::recordings::NewRecord;
 use sejf::shell::vault::copies::{Copier, Report};
 use sejf::shell::vault::home::{NewVault, Vault};
 use sejf::shell::vault::keyring::KeyRing;
-use sejf::shell::vault::restore_test::restore_test;
 use sejf::shell::vault::scrub::{Cursors, scrub};
 
 use super::*;
 use crate::places::store::Lie;
 use crate::support::{assert_success, sejf, text};
+
+mod restored;
+mod scrub;
 
 /// An archive with a folder here, one there, and a store far away.
 struct Archive {
@@ -332,6 +335,25 @@ fn copies_are_made_once_and_read_back() {
     });
 }
 
+/// Else those that come first and fail each time would be all that is ever tried.
+#[test]
+fn stopped_it_goes_on_behind_the_last_one() {
+    let mut archive = Archive::new(THREE, "");
+    wait(async {
+        archive.take_in(5).await;
+        let asked = AtomicU64::new(0);
+        let is_over = || asked.fetch_add(1, Ordering::Relaxed) >= 2;
+        let stopped = archive.with(async |copier| copier.run_from(None, 100, &is_over).await.unwrap());
+        let (report, after) = stopped.await;
+        let second = &archive.records[1];
+        assert_eq!((report.recordings, after), (2, Some((second.receipt.start, second.id))));
+        let rest = archive.with(async |copier| copier.run_from(after, 100, &|| false).await.unwrap());
+        let (report, after) = rest.await;
+        assert_eq!((report.recordings, report.met, after), (3, 3, None));
+        archive.assert_whole(ALL).await;
+    });
+}
+
 /// Else a copy with the header of before could be put beside the new one.
 #[test]
 fn nothing_is_copied_while_headers_are_being_replaced() {
@@ -544,161 +566,6 @@ fn a_place_that_fails_or_lies_gets_its_copies_later() {
     });
 }
 
-/// 100 corruptions over all copies: all found, all mended.
-#[test]
-fn a_scrub_finds_and_mends_a_hundred_corruptions() {
-    let mut archive = Archive::new(THREE, "");
-    let mut random = Seeded::new(&[6; 32], "corruptions", 0);
-    let mut next = |below: usize| {
-        let mut bytes = [0; 8];
-        random.fill(&mut bytes);
-        (u64::from_be_bytes(bytes) % below as u64) as usize
-    };
-    wait(async {
-        archive.take_in(60).await;
-        assert_eq!(archive.run().await.met, 60);
-        let mut planted = std::collections::BTreeSet::new();
-        let mut how = 0;
-        while planted.len() < 100 {
-            let (record, place) = (next(60), next(3));
-            // Two of three copies at most.
-            let others = planted.iter().filter(|(other, at)| *other == record && *at != place).count();
-            if others < 2 && planted.insert((record, place)) {
-                let all = objects(&archive.records[record]);
-                archive.damage(ALL[place], &all[next(all.len())].name, how);
-                how += 1;
-            }
-        }
-        let later = now().after(Duration::from_secs(9));
-        let scrubbed = archive
-            .with(async |copier| {
-                scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
-            })
-            .await;
-        assert_eq!((scrubbed.copies, scrubbed.wrong.len(), scrubbed.wrong_count), (180, 100, 100));
-        let found = scrubbed.wrong.iter().map(|finding| {
-            let record = archive.records.iter().position(|record| record.id == finding.id).unwrap();
-            (record, ALL.iter().position(|place| *place == finding.place).unwrap())
-        });
-        assert_eq!(found.collect::<std::collections::BTreeSet<_>>(), planted);
-        let mending = &scrubbed.mending;
-        assert_eq!((mending.mended, mending.failed, mending.lost.len()), (100, 0, 0), "{mending:?}");
-        archive.assert_whole(ALL).await;
-        assert_eq!(archive.standing().await, [(Standing::Met, 60)]);
-        // Read a moment ago, so nothing is to be read.
-        let earlier = now().before(Duration::from_secs(3_600));
-        let again = archive.with(async |copier| {
-            scrub(copier, earlier, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
-        });
-        assert_eq!(again.await.copies, 0);
-    });
-}
-
-/// A kill leaves what was being written: it goes, and what somebody writes now stays.
-#[test]
-fn what_was_cut_off_is_cleared_up() {
-    let mut archive = Archive::new(THREE, "");
-    wait(async {
-        archive.take_in(1).await;
-        archive.run().await;
-        let copying = archive.vault.home.join("copying");
-        assert_eq!(fs::read_dir(&copying).unwrap().count(), 0);
-        fs::write(copying.join("1-0.copying"), "of one that died").unwrap();
-        let object = archive.dir.path().join("second").join(archive.records[0].slip_object());
-        let [old, new] = [".1-0.tmp", ".2-0.tmp"].map(|name| object.with_file_name(name));
-        fs::write(&old, "half").unwrap();
-        fs::write(&new, "half").unwrap();
-        let days = Duration::from_secs(2 * 86_400);
-        fs::File::open(&old).unwrap().set_modified(std::time::SystemTime::now() - days).unwrap();
-        let later = now().after(Duration::from_secs(9));
-        archive
-            .with(async |copier| {
-                assert_eq!(fs::read_dir(&copying).unwrap().count(), 1, "its own");
-                // Another one beside it has its own too, and removes nobody's.
-                let catalog = archive.catalog().await;
-                let other = Copier::open_with(&archive.vault, &catalog, patient()).await.unwrap();
-                assert_eq!(fs::read_dir(&copying).unwrap().count(), 2);
-                drop(other);
-                scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
-            })
-            .await;
-        assert_eq!(fs::read_dir(&copying).unwrap().count(), 0);
-        assert!(!old.exists() && new.exists());
-    });
-}
-
-/// Else what it lies before would never be read again.
-#[test]
-fn one_object_that_a_place_cannot_give_does_not_end_a_scrub() {
-    let mut archive = Archive::new(THREE, "");
-    wait(async {
-        archive.take_in(5).await;
-        archive.run().await;
-        // All are as old, and the newest of what is read together comes first.
-        archive.store.refuse(&objects(&archive.records[4])[0].name);
-        archive.damage("store", &objects(&archive.records[0])[0].name, 0);
-        let scrub = async || {
-            let later = now().after(Duration::from_secs(9));
-            archive
-                .with(async |copier| {
-                    scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
-                })
-                .await
-        };
-        let scrubbed = scrub().await;
-        assert_eq!(
-            (scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count),
-            (14, 1, 1),
-            "{scrubbed:?}"
-        );
-        assert!(scrubbed.unread[0].contains(&archive.records[4].id.to_string()), "{scrubbed:?}");
-        assert_eq!(scrubbed.mending.mended, 1);
-        archive.store.tell(Lie::Storm);
-        // A few are tried before it is given up; the other places are read.
-        let scrubbed = scrub().await;
-        assert_eq!(
-            (scrubbed.copies, scrubbed.wrong_count, scrubbed.unread_count),
-            (10, 0, 3),
-            "{scrubbed:?}"
-        );
-    });
-}
-
-#[test]
-fn copies_that_are_each_broken_elsewhere_mend_each_other() {
-    let mut archive = Archive::new(THREE, "");
-    wait(async {
-        archive.take_in(2).await;
-        archive.run().await;
-        let all = objects(&archive.records[0]);
-        for (place, object) in ALL.iter().zip(&all) {
-            archive.damage(place, &object.name, 0);
-        }
-        // And one of which an object is whole in no place.
-        let gone = objects(&archive.records[1]);
-        for place in ALL {
-            archive.damage(place, &gone[0].name, 1);
-        }
-        let later = now().after(Duration::from_secs(9));
-        let scrubbed = archive
-            .with(async |copier| {
-                scrub(copier, later, Pace::default(), &mut Cursors::new(), &|| false).await.unwrap()
-            })
-            .await;
-        assert_eq!(scrubbed.wrong_count, 6);
-        let report = archive.run().await;
-        let lost = archive.records.pop().unwrap();
-        assert_eq!(report.lost, [lost.id]);
-        for config in &archive.vault.config.places {
-            let place = open_with(config, patient()).unwrap();
-            for object in &all {
-                let found = check(&*place, &object.name, object.bytes, object.sha256, Pace::default()).await;
-                assert_eq!(found.unwrap(), Found::Good, "{} in {}", object.name, config.name);
-            }
-        }
-    });
-}
-
 #[test]
 fn where_worm_is_asked_a_store_that_failed_its_test_gets_nothing() {
     let class = "worm = true\ncopies = { total = 1, sites = 1, offline = 0 }";
@@ -759,75 +626,6 @@ fn a_header_that_is_not_under_its_envelope_goes_nowhere() {
         assert!(!archive.store.keys().contains(&header));
         assert!(!archive.dir.path().join("second").join(&header).exists());
     });
-}
-
-#[test]
-fn a_sample_from_every_place_is_restored_and_opened() {
-    let mut archive = Archive::new(THREE, "");
-    wait(async {
-        archive.take_in(8).await;
-        archive.run().await;
-        let target = archive.dir.path().join("restored");
-        let restore = async |sample: u32, target: &Path, keys: bool| {
-            let mut random = Seeded::new(&[8; 32], "sample", 0);
-            let keys = keys.then_some(&archive.ring);
-            archive.with(async |copier| restore_test(copier, keys, sample, target, &mut random).await).await
-        };
-        let report = restore(50, &target, true).await.unwrap();
-        assert!(report.is_good(), "{report:?}");
-        for place in &report.places {
-            assert_eq!((place.sample.len(), place.files, place.opened), (8, 24, 16));
-            assert_eq!((place.decoded, place.decoded_s), (8, 8));
-        }
-        assert!(restore(1, &target, true).await.is_err(), "the folder is not empty");
-        let locked = restore(3, &archive.dir.path().join("locked"), false).await.unwrap();
-        assert!(locked.is_good() && locked.places.iter().all(|place| place.opened == 0 && place.files == 9));
-        // No plain byte anywhere.
-        for entry in fs::read_dir(target.join("store")).unwrap() {
-            let restored = fs::read(entry.unwrap().path()).unwrap();
-            assert!(restored.starts_with(b"age-encryption.org/v1") || restored.starts_with(b"{\"schema\":"));
-            assert!(!restored.windows(8).any(|eight| eight == b"OpusHead"));
-        }
-        let all = objects(&archive.records[4]);
-        archive.damage("second", &all[0].name, 0);
-        archive.store.lose(&objects(&archive.records[2])[3].name);
-        let report = restore(50, &archive.dir.path().join("again"), true).await.unwrap();
-        let failures: Vec<_> = report.places.iter().map(|place| place.failures.len()).collect();
-        assert_eq!((report.is_good(), failures), (false, vec![0, 1, 1]), "{report:?}");
-        archive.store.tell(Lie::Storm);
-        let report = restore(2, &archive.dir.path().join("storm"), true).await.unwrap();
-        // Of two recordings the sound, the manifest and the slip.
-        assert_eq!((report.is_good(), report.places[2].failures.len()), (false, 6), "{report:?}");
-    });
-}
-
-/// What is sealed well, copied well and opens well, and is no sound all the same.
-#[test]
-fn what_does_not_play_is_told() {
-    for (fault, words) in [
-        (Sealed::Longer, "s of sound, and its manifest says"),
-        (Sealed::Spoilt, "page 2 of the sound is damaged"),
-        (Sealed::Unended, "failed to fill whole buffer"),
-    ] {
-        let mut archive = Archive::new(THREE, "");
-        archive.fault = fault;
-        wait(async {
-            archive.take_in(1).await;
-            archive.run().await;
-            let restore = async |name: &str, keys: Option<&KeyRing>| {
-                let (target, mut random) =
-                    (archive.dir.path().join(name), Seeded::new(&[8; 32], "sample", 0));
-                archive.with(async |copier| restore_test(copier, keys, 9, &target, &mut random).await).await
-            };
-            let report = restore("unlocked", Some(&archive.ring)).await.unwrap();
-            assert!(!report.is_good());
-            for place in &report.places {
-                let [failure] = &place.failures[..] else { panic!("{report:?}") };
-                assert!(failure.contains(words) && failure.contains(".opus.age"), "{failure}");
-            }
-            assert!(restore("locked", None).await.unwrap().is_good());
-        });
-    }
 }
 
 #[test]
