@@ -30,11 +30,14 @@ pub(super) struct Args {
     /// Show a vault's page instead: on this machine alone, until Ctrl-C, with nothing left behind.
     #[arg(long, conflicts_with = "to")]
     web: bool,
+    /// Captures whose calls the page is to show, in place of the demo's own.
+    #[arg(value_name = "CAPTURE", requires = "web")]
+    captures: Vec<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.web {
-        return demo_web::run();
+        return demo_web::run(&args.captures);
     }
     let mut out = std::io::stdout().lock();
     let dir = args.to.clone().map_or_else(free_name, Ok)?;

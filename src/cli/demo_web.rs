@@ -36,8 +36,8 @@ use crate::shell::vault::users::{UserStore, Voice};
 use crate::shell::{clock, identity};
 use crate::web::Web;
 
-/// Shows the page until it is stopped.
-pub(super) fn run() -> anyhow::Result<ExitCode> {
+/// Shows the page until it is stopped: with the calls of these captures, or some of its own.
+pub(super) fn run(captures: &[PathBuf]) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals_to_the_end()?;
     let folder = Folder::new()?;
     let _last_resort = LastResort::arm(stop.clone(), PATIENCE, left_behind(folder.0.clone()))?;
@@ -45,7 +45,7 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     let vault = begin(&folder.0, &pair)?;
     let custodian = [Identities::parse(&pair.identity_file())?];
     let ring = Arc::new(vault.unlock(&custodian)?);
-    record(&folder.0, &ring, &stop)?;
+    record(&folder.0, &ring, captures, &stop)?;
     let mut links = Vec::new();
     for (name, roles, what) in PEOPLE {
         links.push((*name, invited(&vault, &custodian, name, roles)?, *what));
@@ -83,17 +83,21 @@ fn begin(dir: &Path, pair: &KeyPair) -> anyhow::Result<Vault> {
     Ok(Vault::open(&dir.join("home"))?)
 }
 
-/// Records some calls of the last hour.
-fn record(dir: &Path, ring: &Arc<KeyRing>, stop: &Stop) -> anyhow::Result<()> {
+/// Records what is in these captures, or some calls of the last hour.
+fn record(dir: &Path, ring: &Arc<KeyRing>, captures: &[PathBuf], stop: &Stop) -> anyhow::Result<()> {
     let begun = clock::now().before(Duration::from_secs(3_600));
-    let capture = dir.join("demo.pcap");
-    std::fs::write(&capture, fixture::generate(&calls(begun))?.capture)
-        .with_context(|| format!("writing `{}`", capture.display()))?;
+    let mut captures = captures.to_vec();
+    if captures.is_empty() {
+        let capture = dir.join("demo.pcap");
+        std::fs::write(&capture, fixture::generate(&calls(begun))?.capture)
+            .with_context(|| format!("writing `{}`", capture.display()))?;
+        captures.push(capture);
+    }
     let epoch = Epoch { class: "calls-5y".parse()?, month: Month::of(begun) };
     let recipients = keys::recipients(std::slice::from_ref(&ring.epoch(&epoch)?.recipient), &[])?;
     let spool = dir.join("spool");
     let run = Run {
-        captures: vec![capture],
+        captures,
         to: spool.clone(),
         recipients,
         content: Content::Opus,
@@ -110,7 +114,10 @@ fn record(dir: &Path, ring: &Arc<KeyRing>, stop: &Stop) -> anyhow::Result<()> {
         let intake = Intake::open(vault).await?;
         intake.set_keys(Some(Arc::clone(ring)));
         let report = intake.take_in_folder(&spool).await?;
-        anyhow::ensure!(report.archived > 0, "the vault took none of the recordings in");
+        anyhow::ensure!(
+            report.archived > 0,
+            "there is no recording to show: are there calls in the captures?"
+        );
         intake.catalog().close().await;
         Ok(())
     })?

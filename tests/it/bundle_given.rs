@@ -10,6 +10,7 @@ use std::time::Duration;
 use sejf::archive::intake::Known;
 use sejf::archive::tarball::{END, head, padding};
 use sejf::base::limits::CHUNK_BYTES;
+use sejf::recording::playable::Playable;
 use sejf::seal::event::Entry;
 use sejf::seal::identity::Identities;
 use sejf::shell::vault::catalog::Catalog;
@@ -73,6 +74,8 @@ fn one_file_has_the_whole_copy_alone() {
     let (made, receiver) = (MadeVault::new(), Bench::new());
     let (store, second) = (made.bench.path("store"), made.bench.path("second"));
     assert!(Command::new("cp").args(["-a", text(&store), text(&second)]).status().unwrap().success());
+    // It says whose place it is.
+    std::fs::remove_file(second.join(".sejf-place")).unwrap();
     let config = made.home.join("vault.toml");
     let place = format!(
         "\n[[place]]\nname = \"second\"\nsite = \"there\"\nkind = \"directory\"\npath = {second:?}\n"
@@ -280,6 +283,7 @@ fn what_a_dead_recorder_left_is_given_and_followed_to_its_receipt() {
     }
     // Restored, it opens as far as it goes.
     let (home, restored) = (text(&made.home), made.bench.path("restored"));
+    assert_success(&sejf(&["copies", "run", home]));
     let output = sejf(&["restore-test", home, "--to", text(&restored), "-i", &made.bench.key()]);
     assert_success(&output);
     let said = String::from_utf8(output.stdout).unwrap();
@@ -309,13 +313,13 @@ fn what_is_rewrapped_meanwhile_is_given_all_the_same() {
             let _ = ended.send(());
             done.renewed
         });
-        let plain = |plain: &mut dyn Read, _, to: &mut dyn Write| {
+        let plain = |plain: &mut dyn Read, bytes, to: &mut dyn Write| {
             if !started.replace(true) {
                 going.send(()).unwrap();
                 let early = has_ended.recv_timeout(Duration::from_secs(3));
                 assert!(early.is_err(), "re-wrapped while it was being read");
             }
-            std::io::copy(plain, to).map(drop)
+            std::io::copy(&mut Playable::new(plain, bytes)?, to).map(drop)
         };
         export_here(&made, &to, &plain, None).unwrap();
         waiting.join().unwrap()

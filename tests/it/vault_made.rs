@@ -66,7 +66,9 @@ impl MadeVault {
         let epoch: Epoch = "calls-5y/2026-05".parse().unwrap();
         let recipient = ring.epoch(&epoch).unwrap().recipient.clone();
         let (spool, state) = (bench.path("spool"), bench.path("recorder"));
-        for (capture, audio) in [("basic", "opus"), ("bye-lost", "wav")] {
+        for (capture, audio) in
+            [("basic", "opus"), (if is_recovered { "clock-drift" } else { "bye-lost" }, "wav")]
+        {
             let capture = format!("{}/captures/{capture}.pcap", env!("CARGO_MANIFEST_DIR"));
             let args = ["replay", &capture, "--to", text(&spool), "--recipient", &recipient];
             let more = ["--state", text(&state), "--no-sync", "--audio", audio, "--quiet"];

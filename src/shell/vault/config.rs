@@ -171,6 +171,12 @@ pub enum PlaceKind {
         prefix: String,
         /// Service account, as Google gives it.
         credentials: PathBuf,
+        /// Where it is, if not at Google's own address.
+        #[serde(default)]
+        endpoint: Option<String>,
+        /// Whether its endpoint may be plain HTTP on this machine: for tests.
+        #[serde(default)]
+        loopback_http: bool,
     },
 }
 

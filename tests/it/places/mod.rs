@@ -246,6 +246,34 @@ fn a_real_azure_behaves() {
     });
 }
 
+/// No server of Google's can be had here: what is held against the store of the tests is what is asked of it, and how.
+#[test]
+fn a_store_with_googles_interface_behaves() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Store::start());
+    let credentials = dir.path().join("credentials");
+    let key = r#"{"private_key": "k", "private_key_id": "i", "client_email": "e", "disable_oauth": true,
+                  "gcs_base_url": "https://elsewhere.example"}"#;
+    fs::write(&credentials, key).unwrap();
+    let config = |more: &str| {
+        let text = format!(
+            "name = 'store'\nsite = 'far'\nkind = 'gcs'\nbucket = 'bucket'\nprefix = 'sejf'\ncredentials = '{}'\n{more}",
+            credentials.display()
+        );
+        toml::from_str::<PlaceConfig>(&text).unwrap()
+    };
+    let place = open(&config(&format!("endpoint = '{}'\nloopback_http = true", store.endpoint))).unwrap();
+    wait(async {
+        behaves(&*place, dir.path()).await;
+        assert!(matches!(place.worm_test(now()).await.unwrap(), Worm::Failed(_)));
+        store.tell(Lie::PutOverwritesNothing);
+        let other = place.put_new("2026/1.txt", bytes("other"), false).await;
+        assert!(matches!(other, Err(PlaceError::Exists { .. })), "{other:?}");
+    });
+    assert!(store.keys().iter().all(|key| key.starts_with("sejf/")));
+    let plain = open(&config(&format!("endpoint = '{}'", store.endpoint)));
+    assert!(matches!(plain, Err(PlaceError::Config { .. })), "{plain:?}");
+}
+
 #[test]
 fn no_connection_that_anybody_can_read_or_be_in_the_middle_of() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! An S3 store in this process: as honest, or as dishonest, as it is told to be.
+//! An S3 store in this process: as honest, or as dishonest, as it is told to be. Google's, too: its XML has the same form.
 //!
 //! What it does when honest is held against a real one by the same tests: see `mod.rs`.
 
@@ -196,7 +196,8 @@ impl Inner {
         }
         self.objects.retain(|_, versions| !versions.is_empty());
         let version = if lie == Lie::PutGivesOtherVersion { version + 1_000 } else { version };
-        let mut answer = Response::builder().header("etag", tag);
+        let mut answer =
+            Response::builder().header("etag", tag).header("x-goog-generation", version.to_string());
         if lie != Lie::WormKeepsNoVersions {
             answer = answer.header("x-amz-version-id", format!("v{version}"));
         }
@@ -232,6 +233,7 @@ impl Inner {
     fn facts(&self, kept: &Kept) -> axum::http::response::Builder {
         let answer = Response::builder()
             .header("etag", tag(&kept.content))
+            .header("x-goog-generation", kept.version.to_string())
             .header("last-modified", "Mon, 23 Nov 2026 21:08:41 GMT");
         if self.lie() == Lie::WormKeepsNoVersions {
             return answer;
@@ -456,8 +458,10 @@ impl Inner {
         let put = self.put(key, &whole);
         let tag = put.headers().get("etag").and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
         let mut answer = Response::builder();
-        if let Some(version) = put.headers().get("x-amz-version-id") {
-            answer = answer.header("x-amz-version-id", version);
+        for name in ["x-amz-version-id", "x-goog-generation"] {
+            if let Some(version) = put.headers().get(name) {
+                answer = answer.header(name, version);
+            }
         }
         let xml =
             format!("<CompleteMultipartUploadResult><ETag>{tag}</ETag></CompleteMultipartUploadResult>");
@@ -468,13 +472,13 @@ impl Inner {
 async fn answer(State(store): State<Store>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, 1 << 30).await.unwrap();
-    let query: BTreeMap<String, String> =
-        reqwest::Url::parse(&format!("http://x/?{}", head.uri.query().unwrap_or_default()))
-            .unwrap()
-            .query_pairs()
-            .into_owned()
-            .collect();
-    let key = head.uri.path().strip_prefix("/bucket").unwrap_or_default().trim_start_matches('/').to_owned();
+    let pairs = |text: &str| -> BTreeMap<String, String> {
+        reqwest::Url::parse(&format!("http://x/?{text}")).unwrap().query_pairs().into_owned().collect()
+    };
+    let query = pairs(head.uri.query().unwrap_or_default());
+    let key = head.uri.path().strip_prefix("/bucket").unwrap_or_default().trim_start_matches('/');
+    // Google's clients write all but letters and digits in hexadecimal.
+    let key = pairs(&format!("key={key}")).remove("key").unwrap_or_default();
     let version = query.get("versionId").map(String::as_str);
     let mut inner = store.lock();
     inner.requests += 1;
@@ -495,7 +499,8 @@ async fn answer(State(store): State<Store>, request: Request) -> Response<Body> 
         Method::PUT | Method::POST if is_part => inner.upload(&key, &query, body),
         Method::PUT => {
             let is_there = inner.find(&key, None).is_some();
-            if is_there && head.headers.contains_key("if-none-match") {
+            let is_create_only = ["if-none-match", "x-goog-if-generation-match"];
+            if is_there && is_create_only.iter().any(|name| head.headers.contains_key(*name)) {
                 return refuse(412, "PreconditionFailed");
             }
             inner.put(&key, &body)

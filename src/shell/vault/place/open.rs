@@ -150,15 +150,22 @@ fn open_azure(config: &PlaceConfig, patience: Patience) -> Result<Remote, PlaceE
 
 fn open_gcs(config: &PlaceConfig, patience: Patience) -> Result<Remote, PlaceError> {
     let opening = Opening { config, patience };
-    let PlaceKind::Gcs { bucket, prefix, credentials } = &config.kind else {
+    let PlaceKind::Gcs { bucket, prefix, credentials, endpoint, loopback_http } = &config.kind else {
         return Err(opening.fault("is no Google store"));
+    };
+    let endpoint = match endpoint {
+        Some(endpoint) => opening.endpoint(endpoint, *loopback_http)?,
+        None => GOOGLE.into(),
     };
     let key = opening.read(credentials)?;
     let store = GoogleCloudStorageBuilder::new()
         .with_bucket_name(bucket)
         .with_service_account_key(key)
+        // Said here, so that an address in the file of credentials counts for nothing.
+        .with_base_url(&endpoint)
         .with_retry(patience.retry())
-        .with_http_connector(opening.connector("https:", None)?)
+        .with_client_options(ClientOptions::new().with_allow_http(endpoint.starts_with("http:")))
+        .with_http_connector(opening.connector(&endpoint, None)?)
         .build()
         .map_err(|error| opening.fault(&error.to_string()))?;
     opening.remote(Arc::new(store), prefix, None, false)
@@ -292,6 +299,7 @@ impl HttpConnector for Connector {
 }
 
 const REGION: &str = "us-east-1";
+const GOOGLE: &str = "https://storage.googleapis.com";
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// A signature is good for fifteen minutes.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(180);
