@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(alone(&[granted.clone(), granted.clone()]), 6);
         assert_eq!(alone(&[granted.clone(), granted.clone(), failed.clone(), at_anothers]), 0);
         // Of what began before these entries the outcome alone is there.
-        assert_eq!(alone(&[plain.clone()]), 3);
+        assert_eq!(alone(std::slice::from_ref(&plain)), 3);
         assert_eq!(alone(&[failed.clone(), granted.clone()]), 3);
         // It was given away, whatever came of it later.
         assert_eq!(alone(&[granted.clone(), plain, failed.clone()]), 3);

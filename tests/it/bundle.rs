@@ -194,7 +194,7 @@ fn what_is_printed_has_no_file_key() {
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&said["id"], &said["entry"]), (&bundle.id.into(), &bundle.entry.into()));
     let ids: Vec<RecordingId> = serde_json::from_value(said["recordings"].clone()).unwrap();
-    assert_eq!(BTreeSet::from_iter(ids), BTreeSet::from_iter(made.ids.clone()));
+    assert_eq!(BTreeSet::from_iter(ids), BTreeSet::from_iter(made.ids));
 }
 
 #[test]

@@ -259,7 +259,7 @@ fn an_entry_of_another_matter_is_found() {
         Entry { resource: Resource::of(&[id]), ..honest.clone() },
         Entry { action: Action::Open, ..honest.clone() },
         Entry { outcome: Outcome::Failed("no disk".into()), ..honest.clone() },
-        Entry { at: Stamp::ZERO, ..honest.clone() },
+        Entry { at: Stamp::ZERO, ..honest },
     ];
     for other in others {
         let mut bundle = forger.begin();
