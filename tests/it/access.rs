@@ -1,6 +1,7 @@
 //! The vault over HTTPS, as people and programs reach it: the program itself, and a client of somebody else's.
 
 mod browser;
+mod hostile;
 mod kept;
 mod page;
 

@@ -9,7 +9,7 @@ use crate::archive::entry::Resource;
 use crate::archive::epoch::ClassName;
 use crate::archive::search::{Cursor, Query, Wanted};
 use crate::base::time::Stamp;
-use crate::cli::text::{clean, json};
+use crate::cli::text::{clean_line, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::seal::receipt::ReceiptState;
 use crate::shell::clock;
@@ -136,7 +136,7 @@ fn line(hit: &Hit) -> String {
         || hit.record.phase.as_str().to_owned(),
         |details| format!("{} → {}", details.caller, details.callee),
     );
-    clean(&format!("{start}Z {seconds:>6} s  {}  {who}", hit.record.id))
+    clean_line(&format!("{start}Z {seconds:>6} s  {}  {who}", hit.record.id))
 }
 
 fn line_of_json(hit: &Hit) -> serde_json::Result<String> {

@@ -1,27 +1,17 @@
 //! The page in a real browser, with a real vault behind it. Where no browser is installed, these say that they skip.
 
 use std::process::Command;
-use std::sync::Arc;
 
-use sejf::archive::details::Details;
-use sejf::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
-use sejf::archive::search::{IndexKeys as _, Indexed};
 use sejf::archive::totp;
-use sejf::base::counters::Counters;
-use sejf::base::time::Stamp;
-use sejf::seal::receipt::{Receipt, ReceiptState, SCHEMA};
-use sejf::shell::entropy::OsRandom;
-use sejf::shell::vault::catalog::recordings::NewRecord;
-use sejf::shell::vault::intake::Intake;
 use serde_json::json;
 
 use super::browser::Browser;
 use super::{PASSWORD, Site, code, entries, invitation};
-use crate::vault_intake::{World, wait};
+use crate::vault_intake::World;
 
 /// Somebody who has a browser of their own.
-struct Visitor<'a> {
-    browser: Browser,
+pub(super) struct Visitor<'a> {
+    pub(super) browser: Browser,
     site: &'a Site,
     secret: totp::Secret,
 }
@@ -35,7 +25,7 @@ fn site() -> Site {
 
 impl<'a> Visitor<'a> {
     /// Invited, and through all of the steps, with the keyboard alone. Nothing where no browser is installed.
-    fn enrolled(site: &'a Site, name: &str, role: &str) -> Option<Self> {
+    pub(super) fn enrolled(site: &'a Site, name: &str, role: &str) -> Option<Self> {
         let browser = Browser::start()?;
         let invite = invitation(&site.user(&["add", name, "--role", role]));
         browser.open(&format!("{}/#/enrol/{invite}", site.base));
@@ -75,7 +65,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// Nothing failed, nothing was refused by the policy, and nothing was asked of anybody else.
-    fn is_clean(&self) {
+    pub(super) fn is_clean(&self) {
         assert_eq!(self.browser.complaints(), Vec::<String>::new());
         let own = format!("{}/", self.site.base);
         let foreign: Vec<_> = self
@@ -183,185 +173,6 @@ fn hears(rita: &Visitor<'_>) {
         .into_iter()
         .filter_map(|entry| entry.reason.filter(|_| entry.action.name() == "open"));
     assert!(why.any(|why| (why.code.as_str(), why.text.as_str()) == ("complaint", "T-17")));
-}
-
-/// What people have tried to put into names.
-fn payloads() -> Vec<String> {
-    let mut all: Vec<String> = [
-        "<script>hit()</script>",
-        "</script><script>hit()</script>",
-        "<img src=x onerror=hit()>",
-        "<img src=x onerror=\"hit()\">",
-        "\"><img src=x onerror=hit()>",
-        "'><svg onload=hit()>",
-        "<svg><script>hit()</script></svg>",
-        "<svg/onload=hit()>",
-        "<body onload=hit()>",
-        "<iframe src=\"javascript:hit()\"></iframe>",
-        "<iframe srcdoc=\"<script>parent.hit()</script>\"></iframe>",
-        "<object data=\"javascript:hit()\"></object>",
-        "<embed src=\"javascript:hit()\">",
-        "<a href=\"javascript:hit()\" autofocus onfocus=hit()>x</a>",
-        "<input autofocus onfocus=hit()>",
-        "<select autofocus onfocus=hit()></select>",
-        "<details open ontoggle=hit()>",
-        "<video><source onerror=hit()></video>",
-        "<audio src=x onerror=hit()>",
-        "<marquee onstart=hit()>",
-        "<style>@import 'https://evil.example/x.css';</style>",
-        "<style>*{background:url(https://evil.example/x)}</style>",
-        "<link rel=stylesheet href=https://evil.example/x.css>",
-        "<meta http-equiv=refresh content=\"0;url=https://evil.example\">",
-        "<base href=https://evil.example/>",
-        "<form action=https://evil.example><button>x</button></form>",
-        "<math><mi xlink:href=\"javascript:hit()\">x</mi></math>",
-        "<template><script>hit()</script></template>",
-        "<noscript><p title=\"</noscript><img src=x onerror=hit()>\">",
-        "<!--<img src=\"--><img src=x onerror=hit()//\">",
-        "<![CDATA[<script>hit()</script>]]>",
-        "<x contenteditable onblur=hit()>x</x>",
-        "<div style=\"position:fixed;inset:0;background:red\">x</div>",
-        "<img src=https://evil.example/pixel>",
-        "&lt;script&gt;hit()&lt;/script&gt;",
-        "&#60;img src=x onerror=hit()&#62;",
-        "\\u003cscript\\u003ehit()\\u003c/script\\u003e",
-        "%3Cscript%3Ehit()%3C/script%3E",
-        "javascript:hit()",
-        "data:text/html,<script>hit()</script>",
-        "${hit()}",
-        "`${hit()}`",
-        "{{constructor.constructor('hit()')()}}",
-        "{user} {count} {0}",
-        "');hit();//",
-        "\";hit();//",
-        "\\\";hit();//",
-        "*/hit()/*",
-        "__proto__",
-        "constructor",
-        "toString",
-        "=HYPERLINK(\"https://evil.example\")",
-        "=cmd|'/c calc'!A1",
-        "'; DROP TABLE recordings; --",
-        "../../../../etc/passwd",
-        "\u{202e}gnp.exe\u{202d}",
-        "\u{0}\u{1}\u{1b}[31mred\u{7}",
-        "\u{feff}\u{200b}\u{2028}\u{2029}",
-        "\r\nSet-Cookie: __Host-sejf=x",
-        "]]>",
-    ]
-    .map(str::to_owned)
-    .into();
-    all.push("A".repeat(4_000));
-    all.push("W".repeat(200) + "<script>hit()</script>");
-    all
-}
-
-/// Recordings that have them wherever a name can be.
-fn hostile(world: &World, payloads: &[String]) {
-    let vault = world.vault();
-    let ring = world.unlock(&vault);
-    wait(async {
-        let intake = Intake::open(Arc::clone(&vault)).await.unwrap();
-        let mut records = Vec::new();
-        for (number, payload) in (1..).zip(payloads) {
-            let record = record(number);
-            let epoch = record.epoch().unwrap();
-            let envelope = ring.envelopes_for(&epoch, &[record.id]).unwrap().remove(0);
-            let text = || payload.clone();
-            let details = Details {
-                caller: text(),
-                callee: text(),
-                others: vec![text()],
-                from: text(),
-                to: text(),
-                call_ids: vec![text()],
-                trunk: text(),
-                agents: vec![text()],
-                tags: vec![text()],
-            };
-            let key = ring.index_keys(&epoch).unwrap().remove(0);
-            let sealed = details.seal(&envelope, &mut OsRandom::new().unwrap());
-            let indexed = Some(Indexed { details: sealed, terms: key.terms(&details) });
-            records.push(NewRecord { record, indexed });
-        }
-        intake.catalog().take_in(&records).await.unwrap();
-        intake.catalog().close().await;
-    });
-}
-
-fn record(number: u64) -> Record {
-    let start = Stamp::from_unix_nanos((1_795_468_121 + number) * 1_000_000_000);
-    let end = start.after(std::time::Duration::from_secs(60));
-    let mut id = [0; 16];
-    id[..8].copy_from_slice(&(start.as_unix_millis() << 16).to_be_bytes());
-    id[8..].copy_from_slice(&number.to_be_bytes());
-    let id = RecordingId::from_bytes(id);
-    let receipt = Receipt {
-        schema: SCHEMA,
-        id: id.to_string(),
-        state: ReceiptState::Complete,
-        start,
-        end,
-        files: Vec::new(),
-        rule: "all@1".into(),
-        counters: Counters::default(),
-        recorder: "recorder".into(),
-        version: "0.1.0".into(),
-    };
-    let digest = Digest::of(b"not there");
-    let name = format!("{id}.opus.age");
-    let file =
-        ArchivedFile { name, header_sha256: digest, header_bytes: 150, body_sha256: digest, body_bytes: 90 };
-    Record {
-        id,
-        recorder: "recorder".into(),
-        receipt_index: number,
-        receipt,
-        class: Some("calls-5y".parse().unwrap()),
-        phase: Phase::Archived,
-        taken_in: end,
-        files: vec![file],
-    }
-}
-
-#[test]
-fn whatever_a_name_has_in_it_stays_text() {
-    let world = World::new();
-    let payloads = payloads();
-    assert!(payloads.len() >= 50);
-    hostile(&world, &payloads);
-    let site = Site::new(world, "");
-    let Some(rita) = Visitor::enrolled(&site, "rita", "reviewer") else { return };
-    let browser = &rita.browser;
-    let prepare = "window.hits = 0; window.hit = () => { hits += 1; }; 1";
-    let strange = "document.querySelectorAll('main :is(script, img, iframe, object, embed, style, link, meta, base, \
-                   video, marquee, math, template), main [onerror], main [onload], main [style]:not(canvas), a[href^=\"javascript\"]').length";
-    let harmless = |what: &str| {
-        assert_eq!(browser.eval("window.hits"), 0, "{what}");
-        assert_eq!(browser.eval(strange), 0, "{what}");
-        assert_eq!(browser.eval("document.documentElement.scrollWidth <= innerWidth"), true, "{what}");
-    };
-    browser.until("document.querySelectorAll('tbody tr').length === 50");
-    browser.eval(prepare);
-    browser.eval("document.querySelector('button.more').click()");
-    let count = payloads.len();
-    browser.until(&format!("document.querySelectorAll('tbody tr').length === {count}"));
-    let texts = browser
-        .eval("[...document.querySelectorAll('tbody td:nth-child(2)')].map((cell) => cell.textContent)");
-    let texts: Vec<_> = texts.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
-    for payload in &payloads {
-        assert!(texts.contains(&payload.as_str()), "not shown as it is: {payload}");
-    }
-    harmless("search");
-    for number in 1..=count as u64 {
-        let id = record(number).id;
-        browser.eval(&format!("location.hash = '#/recordings/{id}'"));
-        browser.until(&format!("document.querySelector('dl.facts code')?.textContent === '{id}'"));
-        let caller = browser.eval("document.querySelector('dl.facts .party').textContent");
-        assert_eq!(caller, payloads[number as usize - 1].as_str());
-        harmless(&payloads[number as usize - 1]);
-    }
-    rita.is_clean();
 }
 
 /// The program with axe's rules, got from npm's registry; nothing where it cannot be had.
