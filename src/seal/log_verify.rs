@@ -1,5 +1,6 @@
 //! Reads a log that somebody else may have had in hand: nothing missing, changed, inserted or added.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::seal::log::LEVELS_MAX;
@@ -95,6 +96,40 @@ pub fn role(path: &str, size: u64) -> Role {
         Role::Needed
     }
 }
+
+/// Whether all that can be in a folder of a log of `size` entries are full tiles before the files that are written next:
+/// nobody has to look there for what was written and not signed, or is not needed any more.
+pub fn is_settled(folder: &str, size: u64) -> bool {
+    let Some((kind, rest)) = folder.strip_prefix("tile/").and_then(|below| below.split_once('/')) else {
+        return false;
+    };
+    let level = if kind == "entries" { None } else { kind.parse().ok() };
+    if level.is_none() && kind != "entries" {
+        return false;
+    }
+    // Of a full width, so that the path is a number and nothing else.
+    let edge = TileFile { width: TILE_WIDTH, ..TileFile::edge(level, size) };
+    let next = TileFile { index: edge.index.saturating_add(TILES_AT_ONCE_MAX), ..edge }.path();
+    let edge = edge.path();
+    if next.len() != edge.len() {
+        // A number with more parts begins with a smaller one.
+        return false;
+    }
+    let edge = edge.splitn(3, '/').last().unwrap_or_default();
+    // What is narrower than a tile is in few folders: they go when a tile is full.
+    for (part, edge) in rest.split('/').zip(edge.split('/')).filter(|(part, _)| !part.ends_with(".p")) {
+        // A number without `x` is the last part: those with more parts are larger.
+        match part.starts_with('x').cmp(&edge.starts_with('x')).then(part.cmp(edge)) {
+            Ordering::Less => return true,
+            Ordering::Greater => return false,
+            Ordering::Equal => {}
+        }
+    }
+    false
+}
+
+/// Sixteen million entries: nobody adds so many at once.
+const TILES_AT_ONCE_MAX: u64 = 1 << 16;
 
 /// Where tiles have what makes a perfect node.
 pub(crate) struct NodePlace {
@@ -280,10 +315,45 @@ mod tests {
     use super::*;
     use crate::seal::log::CHECKPOINT_PATH;
     use crate::seal::log_verify::samples::{Files, commit, entry, signer, written};
+    use crate::seal::random::{Randomness as _, Seeded};
     use crate::seal::tree;
 
     fn verify(files: &Files) -> Result<VerifiedLog, LogError> {
         verify_log(&|path| files.get(path).cloned(), signer().verify_key())
+    }
+
+    /// Of whatever is written next, all folders are looked into, and few others.
+    #[test]
+    fn only_folders_of_full_tiles_are_settled() {
+        let mut random = Seeded::new(&[7; 32], "sizes", 0);
+        for round in 0..20_000 {
+            let mut number = || {
+                let mut bytes = [0; 8];
+                random.fill(&mut bytes);
+                u64::from_be_bytes(bytes)
+            };
+            let size = number() >> (16 + round % 48);
+            for level in [None, Some(0), Some(1), Some(2)] {
+                let edge = TileFile::edge(level, size);
+                let next = [edge.index, edge.index + 1, edge.index + 2 + number() % 3_000];
+                for (index, width) in next.into_iter().flat_map(|index| [(index, TILE_WIDTH), (index, 255)]) {
+                    let path = TileFile { level, index, width }.path();
+                    let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
+                    folders
+                        .for_each(|folder| assert!(!is_settled(folder, size), "{folder} of {path}, {size}"));
+                }
+                let Some(before) = edge.index.checked_sub(1_000 + number() % 1_000_000) else { continue };
+                let path = TileFile { level, index: before, width: TILE_WIDTH }.path();
+                let folder = &path[..path.rfind('/').unwrap()];
+                // Numbers of fewer digits lie elsewhere: some of their folders are looked into in vain.
+                let length = |index: u64| index.max(1).ilog(1_000);
+                let is_as_long = before >= 1_000 && length(before) == length(edge.index + TILES_AT_ONCE_MAX);
+                assert!(is_settled(folder, size) || !is_as_long, "{folder} of {path}, {size}");
+            }
+        }
+        assert!(
+            !is_settled("tile", 1 << 40) && !is_settled("tile/x/000", 1 << 40) && !is_settled("other/0", 9)
+        );
     }
 
     #[test]

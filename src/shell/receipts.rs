@@ -10,7 +10,7 @@ use crate::recording::manifest::{Manifest, State};
 use crate::recording::recorder::Finished;
 use crate::seal::event::Event;
 use crate::seal::log::{CHECKPOINT_PATH, Log, LogError};
-use crate::seal::log_verify::{Role, VerifiedLog, role, verify_log};
+use crate::seal::log_verify::{Role, VerifiedLog, is_settled, role, verify_log};
 use crate::seal::note::{Checkpoint, Signer};
 use crate::seal::receipt::{self, Receipt, ReceiptFile, ReceiptState};
 use crate::shell::disk::{COPY_SUFFIX, Disk, remedy};
@@ -64,7 +64,8 @@ pub struct ReceiptLog {
     signer: Signer,
     /// Whether the folder and the public key are there.
     begun: bool,
-    /// Whether what a recorder that died had written after its last checkpoint is away.
+    /// Whether it was seen to what a run that died had written after its last checkpoint, and to what the run before
+    /// needed last.
     tidy: bool,
     /// Files of the log that are to be written before the next checkpoint.
     unwritten: Vec<(String, Vec<u8>)>,
@@ -170,7 +171,7 @@ impl ReceiptLog {
             self.begun = true;
         }
         if !self.tidy {
-            self.remove_unsigned(disk);
+            self.tidy_up(disk);
             self.tidy = true;
         }
         // A commit that failed half way is taken up again where it was.
@@ -186,7 +187,12 @@ impl ReceiptLog {
         // The checkpoint of before is on the disk by now: what only its predecessors needed may go. A tile that stays
         // does no harm.
         for path in std::mem::take(&mut self.superseded) {
-            let _ = disk.remove(&self.dir.join(path));
+            let path = self.dir.join(path);
+            let _ = disk.remove(&path);
+            // The folder of what was narrower than a full tile is empty with the last of it.
+            if let Some(folder) = path.parent().filter(|_| !path.exists()) {
+                let _ = std::fs::remove_dir(folder);
+            }
         }
         let path = self.dir.join(CHECKPOINT_PATH);
         let note = self.log.checkpoint(&self.signer);
@@ -198,17 +204,25 @@ impl ReceiptLog {
 }
 
 impl ReceiptLog {
-    /// Removes what was written and never signed: a wider tile that stays would contradict the next
-    /// checkpoint, and a copy that never took the place of its file is in nobody's books.
-    fn remove_unsigned(&self, disk: &mut dyn Disk) {
+    /// Removes what was written and never signed: a wider tile that stays would contradict the next checkpoint, and a
+    /// copy that never took the place of its file is in nobody's books. What is narrower than it has to be by now goes
+    /// with the next commit.
+    fn tidy_up(&mut self, disk: &mut dyn Disk) {
         let note = read_file(&self.dir, CHECKPOINT_PATH).and_then(|note| String::from_utf8(note).ok());
         let signed = note.and_then(|note| self.signer.verify_key().open(&note).ok());
         let size = signed.map_or(0, |checkpoint| checkpoint.size);
-        for path in files_below(&self.dir) {
-            let name = path.strip_prefix(&self.dir).ok().and_then(Path::to_str).unwrap_or_default();
-            if role(name, size) == Role::Beyond || is_copy(name) {
+        let named = |path: &Path| {
+            path.strip_prefix(&self.dir).ok().and_then(Path::to_str).unwrap_or_default().to_owned()
+        };
+        // Not all of a log that is years long: a vault does this for each entry.
+        for path in files_below(&self.dir, |folder| !is_settled(&named(folder), size)) {
+            let name = named(&path);
+            match role(&name, size) {
+                Role::Superseded => self.superseded.push(name),
+                Role::Beyond => drop(disk.remove(&path)),
                 // What stays is told by `verify`.
-                let _ = disk.remove(&path);
+                _ if is_copy(&name) => drop(disk.remove(&path)),
+                Role::Needed | Role::Foreign => {}
             }
         }
     }
@@ -254,12 +268,16 @@ pub(super) fn is_copy(path: &str) -> bool {
 }
 
 /// All files below `dir` that can be seen.
-fn files_below(dir: &Path) -> Vec<PathBuf> {
+fn files_below(dir: &Path, looks_into: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let (mut files, mut dirs) = (Vec::new(), vec![dir.to_path_buf()]);
     while let Some(next) = dirs.pop() {
         for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
             let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_dir { dirs.push(entry.path()) } else { files.push(entry.path()) }
+            match entry.path() {
+                folder if is_dir && looks_into(&folder) => dirs.push(folder),
+                _ if is_dir => {}
+                file => files.push(file),
+            }
         }
     }
     files
@@ -397,7 +415,7 @@ mod tests {
                 assert!(known, "{before}+{more}, {first}: {fault}");
             }
             let is_copy = |path: &PathBuf| path.to_string_lossy().ends_with(COPY_SUFFIX);
-            copies += files_below(dir.path()).iter().filter(|path| is_copy(path)).count();
+            copies += files_below(dir.path(), |_| true).iter().filter(|path| is_copy(path)).count();
             // Another number of entries: its tiles have other names.
             let second = first * 5 % 23;
             note(dir.path(), more + 1, Some(second));

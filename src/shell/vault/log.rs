@@ -183,6 +183,39 @@ mod tests {
         assert!(matches!(outcomes[1], Outcome::Refused(_)) && matches!(outcomes[2], Outcome::Done(_)));
     }
 
+    /// Each entry is a commit of its own, by a log that is opened for it: what the ones before needed goes.
+    #[test]
+    fn it_keeps_no_more_files_than_it_needs() {
+        let dir = tempfile::tempdir().unwrap();
+        let signer = || Signer::from_seed("vault", &[3; 32]).unwrap();
+        let log = VaultLog::new(dir.path(), signer, Box::new(RealDisk::new(false)));
+        let actor = Actor::vault();
+        let write = |count: usize| {
+            let (action, resource, now) = (Action::TakeIn, Resource::Vault, Stamp::ZERO);
+            let decision = log.decide_now(&Request { actor: &actor, action, resource, reason: None, now });
+            log.write(&vec![Entry::granted(&decision.unwrap()); count]).unwrap();
+        };
+        for count in [1, 1, 300, 1, 253, 1, 1, 700, 1, 1] {
+            write(count);
+        }
+        (0..300).for_each(|_| write(1));
+        let receipts = dir.path().join("receipts");
+        let (mut files, mut folders) = (Vec::new(), vec![receipts.clone()]);
+        while let Some(folder) = folders.pop() {
+            let found: Vec<_> =
+                std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+            assert!(!found.is_empty(), "{} is left", folder.display());
+            found
+                .into_iter()
+                .for_each(|path| if path.is_dir() { folders.push(path) } else { files.push(path) });
+        }
+        // Of 1,560 entries six tiles of entries and six of hashes are full; key and checkpoint; and at the edge of each
+        // of three levels what is needed, and what the checkpoint before needed.
+        assert!((17..=20).contains(&files.len()), "{files:?}");
+        let read = |path: &str| std::fs::read(receipts.join(path)).ok();
+        assert_eq!(verify_log(&read, signer().verify_key()).unwrap().entries.len(), 1_560);
+    }
+
     /// Nobody waits for somebody who reads, and nobody reads what is not signed.
     #[test]
     fn it_is_read_from_any_entry_on_while_others_write() {

@@ -11,6 +11,7 @@
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -22,6 +23,7 @@ use crate::archive::record::{Record, RecordingId};
 use crate::archive::search::{Cursor, IndexKeys, LENGTH_CLASS_MAX, Query, Term, length_class};
 use crate::base::time::Stamp;
 use crate::seal::receipt::ReceiptState;
+use crate::shell::clock;
 use crate::shell::vault::catalog::recordings::{epoch_at, state_name, terms_at};
 use crate::shell::vault::catalog::search::stream::{List, Stream, Window};
 use crate::shell::vault::catalog::{Catalog, CatalogError, id_at, number_at, placeholders, statement};
@@ -240,6 +242,7 @@ struct Walk<'a> {
     /// The last candidate that was looked at, or before that where it began.
     at: Option<Cursor>,
     is_over: bool,
+    begun: Instant,
 }
 
 impl<'a> Walk<'a> {
@@ -261,6 +264,7 @@ impl<'a> Walk<'a> {
             read: 0,
             at: after.copied(),
             is_over: false,
+            begun: clock::monotonic(),
         };
         let lists = if query.needs_terms() { None } else { walk.lists().await? };
         match lists {
@@ -329,7 +333,7 @@ impl<'a> Walk<'a> {
             if let Some((candidate, fits)) = newest.and_then(|at| self.streams[at].pop()) {
                 self.at = Some(candidate);
                 found.extend(fits.then_some(candidate));
-            } else if self.read >= READ_MAX {
+            } else if self.is_enough() {
                 // What a list would give that is not read on may be newer than what the others have.
                 return Ok(found);
             } else if is_waiting {
@@ -339,6 +343,11 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// Whether so much was read that somebody who waits is told where to go on.
+    fn is_enough(&self) -> bool {
+        self.read >= READ_MAX || (self.read >= READ_MIN && self.begun.elapsed() >= PATIENCE)
     }
 
     /// Reads all lists on that are needed, in one question.
@@ -457,6 +466,10 @@ pub const LIMIT_MAX: usize = 500;
 const CANDIDATES: usize = 200;
 /// Candidates that one page reads at most, of lists, to within one refill.
 const READ_MAX: usize = 8_000;
+/// So much is read however slow the disk is: less would find too little each time.
+const READ_MIN: usize = 1_000;
+/// How long a page may take before it ends early. What was found is still to be opened then.
+const PATIENCE: Duration = Duration::from_millis(60);
 /// What opening details costs, in rows of lists.
 const OPENING: usize = 4;
 /// Rows of a list that are counted to choose the shortest.

@@ -136,10 +136,8 @@ impl Stream {
     pub(super) fn question(&self, at: usize, query: &Query, window: &Window, bound: &mut Bound) -> String {
         let window = Window { after: self.at.or(window.after), ..*window };
         let inner = self.list.select("start_ns, id", &window, self.chunk, bound);
-        let (joined, fits) = self.conditions(query, bound);
-        format!(
-            "SELECT CAST({at} AS BIGINT), c.start_ns, c.id, CAST({fits} AS BIGINT) FROM ({inner}) c {joined}"
-        )
+        let fits = self.conditions(query, bound);
+        format!("SELECT CAST({at} AS BIGINT), c.start_ns, c.id, CAST({fits} AS BIGINT) FROM ({inner}) c")
     }
 
     /// Takes the answer to [`Stream::question`].
@@ -151,10 +149,17 @@ impl Stream {
         self.chunk = (self.chunk * 4).min(CHUNK_MAX);
     }
 
-    /// Tables to join, and whether a candidate fits.
-    fn conditions(&self, query: &Query, bound: &mut Bound) -> (&'static str, String) {
-        let mut of_row = Vec::new();
+    /// Whether a candidate fits. Terms come first: of most candidates no row is read then.
+    fn conditions(&self, query: &Query, bound: &mut Bound) -> String {
         let mut all = Vec::new();
+        for (epoch, term) in &self.others {
+            let (epoch, term) = (bound.number(*epoch), bound.number(term.0));
+            all.push(format!(
+                "EXISTS (SELECT 1 FROM terms t WHERE t.epoch = {epoch} AND t.term = {term}
+                 AND t.start_ns = c.start_ns AND t.id = c.id)"
+            ));
+        }
+        let mut of_row = Vec::new();
         let is_of_state = matches!(self.list, List::State(_) | List::StateIn(..));
         if let Some(state) = query.state.filter(|_| !is_of_state) {
             of_row.push(format!("r.state = '{}'", state_name(state)));
@@ -173,19 +178,11 @@ impl Stream {
             // A class's name has no characters that would end the text.
             of_row.push(format!("r.epoch IN (SELECT no FROM epochs WHERE class = '{class}')"));
         }
-        for (epoch, term) in &self.others {
-            let (epoch, term) = (bound.number(*epoch), bound.number(term.0));
-            all.push(format!(
-                "EXISTS (SELECT 1 FROM terms t WHERE t.epoch = {epoch} AND t.term = {term}
-                 AND t.start_ns = c.start_ns AND t.id = c.id)"
-            ));
+        if !of_row.is_empty() {
+            let of_row = of_row.join(" AND ");
+            all.push(format!("EXISTS (SELECT 1 FROM recordings r WHERE r.id = c.id AND {of_row})"));
         }
-        let joined = if of_row.is_empty() { "" } else { "JOIN recordings r ON r.id = c.id" };
-        of_row.extend(all);
-        if of_row.is_empty() {
-            return (joined, "1".into());
-        }
-        (joined, format!("CASE WHEN {} THEN 1 ELSE 0 END", of_row.join(" AND ")))
+        if all.is_empty() { "1".into() } else { format!("CASE WHEN {} THEN 1 ELSE 0 END", all.join(" AND ")) }
     }
 
     fn is_of_epoch(&self) -> bool {
@@ -194,4 +191,4 @@ impl Stream {
 }
 
 const CHUNK_MIN: u64 = 64;
-const CHUNK_MAX: u64 = 2_048;
+const CHUNK_MAX: u64 = 512;
