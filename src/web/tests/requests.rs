@@ -344,12 +344,15 @@ fn where_the_log_cannot_be_written_nothing_is_released() {
         let in_the_way = world.shared.vault().log.dir().join("receipts/checkpoint.new");
         std::fs::create_dir(&in_the_way).unwrap();
         let one = format!("/api/v1/recordings/{}", world.own);
+        let manifest = format!("{one}/manifest");
         for (id, path, browser, body) in [
             ("search", "/api/v1/recordings", &rita, Value::Null),
             ("recording", one.as_str(), &rita, Value::Null),
             ("play", plays.as_str(), &rita, reason.clone()),
             ("breakGlass", "/api/v1/break-glass", &rita, reason),
             ("log", "/api/v1/log", &audrey, Value::Null),
+            ("logExport", "/api/v1/log/export", &audrey, Value::Null),
+            ("manifest", manifest.as_str(), &rita, Value::Null),
             ("users", "/api/v1/users", &audrey, Value::Null),
         ] {
             let (status, answer) = world.ask(id, path, Some(browser), &body).await;
