@@ -337,7 +337,9 @@ mod tests {
         let mut characters = line.strip_suffix("\r\n").unwrap().chars().peekable();
         while let Some(character) = characters.next() {
             match character {
-                '"' if is_quoted && characters.next_if_eq(&'"').is_some() => cells.last_mut().unwrap().push('"'),
+                '"' if is_quoted && characters.next_if_eq(&'"').is_some() => {
+                    cells.last_mut().unwrap().push('"')
+                }
                 '"' => is_quoted = !is_quoted,
                 ',' if !is_quoted => cells.push(String::new()),
                 other => cells.last_mut().unwrap().push(other),

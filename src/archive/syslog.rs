@@ -20,7 +20,8 @@ pub fn message(log: &str, host: &str, index: u64, bytes: &[u8], now: Stamp) -> S
     let severity = entry.as_ref().map_or(WARNING, severity);
     let at = entry.as_ref().map_or(now, |entry| entry.at);
     let kind = entry.as_ref().map_or("unreadable", |entry| Went::of(&entry.outcome).as_str());
-    let mut text = format!("<{}>1 {} {} sejf-vault - {kind} [{SD_ID}", FACILITY * 8 + severity, time(at), name(host));
+    let mut text =
+        format!("<{}>1 {} {} sejf-vault - {kind} [{SD_ID}", FACILITY * 8 + severity, time(at), name(host));
     let mut say = |name: &str, value: &str| {
         // Writing to a String does not fail.
         let _ = write!(text, " {name}=\"{}\"", param(value));
@@ -146,7 +147,10 @@ mod tests {
         assert_eq!(severity(Outcome::Failed("no".into())), "<107");
         assert_eq!(severity(Outcome::Refused(Refusal::Reason)), "<108");
         assert_eq!(severity(Outcome::Done(serde_json::json!({}))), "<110");
-        assert!(message("v", "", 0, b"junk", Stamp::ZERO).starts_with("<108>1 1970-01-01T00:00:00Z - sejf-vault - unreadable"));
+        assert!(
+            message("v", "", 0, b"junk", Stamp::ZERO)
+                .starts_with("<108>1 1970-01-01T00:00:00.000000Z - sejf-vault - unreadable")
+        );
     }
 
     /// Reads structured data as a receiver does: until the first `]` that is not escaped.
@@ -172,7 +176,9 @@ mod tests {
 
     #[test]
     fn strangers_words_end_nothing() {
-        for hostile in ["a\"] evil=\"1", "\\", "]", "a\nb", "\u{1b}[2J", "x\u{0}y", "\u{202e}", "<0>1 - - - - - -"] {
+        for hostile in
+            ["a\"] evil=\"1", "\\", "]", "a\nb", "\u{1b}[2J", "x\u{0}y", "\u{202e}", "<0>1 - - - - - -"]
+        {
             let bytes = entry(hostile, Outcome::Failed(hostile.into())).to_bytes();
             let message = message("v", hostile, 3, &bytes, Stamp::ZERO);
             assert!(!message.chars().any(steers), "{message:?}");

@@ -184,3 +184,81 @@ fn message(text: &str, unix_s: u64) -> String {
 
 /// Ed25519 cosignature in C2SP `signed-note`, "Signature types".
 const COSIGNATURE_TYPE: u8 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seal::note::Signer;
+    use crate::seal::tree::Hash;
+
+    const NOTE: &str = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n\u{2014} \
+        example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n";
+    /// Made by OpenSSL, from the seed 00 01 … 1f, over the example of `tlog-cosignature`.
+    const KEY: &str = "witness.example.com/w1+a0059f11+BAOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+    const LINE: &str = "witness.example.com/w1 oAWfEQAAAABkGFDLBuRDazBLVac2NE+Y+IjbjQOcXLfF9CSDZVUIoS83rE1nFZsVE8YiWV6Ngr7lV8H6bdoBQGP/l73euDMQ9k+bBQ==";
+
+    fn seed() -> [u8; 32] {
+        std::array::from_fn(|at| at as u8)
+    }
+
+    #[test]
+    fn cosignatures_are_as_others_make_them() {
+        let cosigner = Cosigner::from_seed("witness.example.com/w1", &seed()).unwrap();
+        assert_eq!(cosigner.key().to_string(), KEY);
+        assert_eq!(KEY.parse::<CosignerKey>().unwrap(), *cosigner.key());
+        let checkpoint = Checkpoint::parse(NOTE.split_once("\n\n").unwrap().0.to_owned().as_str());
+        assert!(checkpoint.is_none(), "its last line end belongs to it");
+        let text = format!("{}\n", NOTE.split_once("\n\n").unwrap().0);
+        let checkpoint = Checkpoint::parse(&text).unwrap();
+        let line = cosigner.cosign(&checkpoint, 1_679_315_147);
+        assert_eq!(line, format!("\u{2014} {LINE}\n"));
+        let cosigned = cosigner.key().cosigned(&format!("{NOTE}{line}")).unwrap();
+        assert_eq!(cosigned, Some(Cosigned { unix_s: 1_679_315_147 }));
+        assert_eq!(cosigner.key().cosigned(NOTE), Ok(None));
+    }
+
+    /// A witness that is run by others, as it is published.
+    #[test]
+    fn reads_a_key_that_others_made() {
+        let text = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2";
+        let key: CosignerKey = text.parse().unwrap();
+        assert_eq!((key.name(), key.to_string().as_str()), ("remora.n621.de", text));
+        assert!(text.replace("da77ade7", "da77ade8").parse::<CosignerKey>().is_err());
+        // Nor is a log's key one of a witness.
+        assert!(
+            "sum.golang.org+033de0ae+Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
+                .parse::<CosignerKey>()
+                .is_err()
+        );
+        let private = Cosigner::from_seed("w", &seed()).unwrap().to_text();
+        assert_eq!(Cosigner::from_text(&private).unwrap().key().name(), "w");
+        assert!(Signer::from_text(&private).is_err());
+    }
+
+    #[test]
+    fn what_was_changed_is_not_cosigned() {
+        let cosigner = Cosigner::from_seed("w", &seed()).unwrap();
+        let log = Signer::from_seed("log", &[7; 32]).unwrap();
+        let checkpoint = Checkpoint { origin: "log".into(), size: 7, root: Hash::empty() };
+        let (note, line) = (log.sign(&checkpoint), cosigner.cosign(&checkpoint, 5));
+        let both = format!("{note}{line}");
+        assert_eq!(log.verify_key().open(&both), Ok(checkpoint.clone()));
+        assert_eq!(cosigner.key().cosigned(&both.replace("\n7\n", "\n8\n")), Err(NoteError::Signature));
+        assert_eq!(cosigner.key().lines_for(&checkpoint, &line), Ok(line.clone()));
+        let other = Cosigner::from_seed("x", &[1; 32]).unwrap().cosign(&checkpoint, 5);
+        assert_eq!(cosigner.key().lines_for(&checkpoint, &format!("{other}{line}")), Ok(line.clone()));
+        assert_eq!(cosigner.key().lines_for(&checkpoint, &other), Err(NoteError::Unsigned));
+        assert_eq!(cosigner.key().lines_for(&checkpoint, "junk\n"), Err(NoteError::Malformed));
+        let another = Checkpoint { size: 8, ..checkpoint };
+        assert_eq!(cosigner.key().lines_for(&another, &line), Err(NoteError::Signature));
+        // The time is signed too.
+        for at in 0..line.len() {
+            let mut changed = line.clone().into_bytes();
+            changed[at] ^= 1;
+            if let Ok(changed) = String::from_utf8(changed) {
+                let told = cosigner.key().cosigned(&format!("{note}{changed}"));
+                assert!(!matches!(told, Ok(Some(_))), "byte {at}: {changed}");
+            }
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! entries are proved, each entry that is not one of them is named. Where somebody signed other entries with the log's own
 //! key, only the checkpoints on both sides say where: the closer they are, the better.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::seal::log::LogError;
 use crate::seal::log::ReadFile;
@@ -105,7 +105,9 @@ pub enum Finding {
         to: u64,
     },
     /// Two kept checkpoints contradict each other.
-    #[error("forked: two checkpoints of {size} entries are signed, and differ: the log's key has signed two logs")]
+    #[error(
+        "forked: two checkpoints of {size} entries are signed, and differ: the log's key has signed two logs"
+    )]
     TwoLogs {
         /// Entries of both.
         size: u64,
@@ -148,6 +150,15 @@ impl Finding {
             Self::Uncompared { .. } => "not-compared",
         }
     }
+}
+
+/// All entries of a damaged log.
+#[derive(Default)]
+struct All {
+    /// Numbers of those that were signed.
+    signed: HashMap<Hash, u64>,
+    /// Those that are there.
+    found: HashSet<Hash>,
 }
 
 /// Reads a whole log and holds it against checkpoints of it that were kept: all are signed by `key`.
@@ -214,71 +225,97 @@ impl LogAudit {
 
     /// Says of each bundle what became of its entries, and of the other files what the survey says.
     fn look_closer(&mut self, survey: &SurveyedLog) {
-        let mut known = HashMap::new();
+        let mut all = All::default();
         for bundle in &survey.bundles {
             for (index, hash) in (bundle.first..).zip(bundle.signed.iter().flatten()) {
-                known.entry(*hash).or_insert(index);
+                all.signed.entry(*hash).or_insert(index);
             }
+            all.found.extend(bundle.found.iter().flatten().map(|entry| Hash::leaf(entry)));
         }
-        for bundle in survey.bundles.iter().filter(|_| survey.proved) {
-            self.compare_bundle(bundle, &known);
-        }
-        // Told above, with what became of it.
-        let first = |index: u64| index - index % TILE_WIDTH as u64;
-        let told: Vec<_> = self.findings.iter().filter_map(Finding::index).map(first).collect();
+        let compared = survey.bundles.iter().filter(|_| survey.proved);
+        let told: Vec<u64> =
+            compared.filter(|bundle| self.compare_bundle(bundle, &all)).map(|bundle| bundle.first).collect();
+        let is_told = !self.findings.is_empty();
         for fault in &survey.faults {
             let bundle = match fault {
-                LogError::EntryChanged { index } => Some(first(*index)),
+                LogError::EntryChanged { index } => Some(index - index % TILE_WIDTH as u64),
                 LogError::Bundle { path } | LogError::Missing { path } => {
                     let file = TileFile::parse(path).filter(|file| file.level.is_none());
                     file.map(|file| file.index * TILE_WIDTH as u64)
                 }
                 _ => None,
             };
-            if !bundle.is_some_and(|first| told.contains(&first)) {
+            // Of those it is said above what became of them.
+            if !(is_told && bundle.is_some_and(|first| told.contains(&first))) {
                 self.found(Finding::Log(fault.clone()));
             }
         }
     }
 
-    fn compare_bundle(&mut self, bundle: &SurveyedBundle, known: &HashMap<Hash, u64>) {
+    /// Returns whether anything in it is not as it was signed.
+    fn compare_bundle(&mut self, bundle: &SurveyedBundle, all: &All) -> bool {
         let SurveyedBundle { first, width, signed, found } = bundle;
         let to = first + *width as u64;
-        let Some(found) = found else { return self.found(Finding::Lost { from: *first, to }) };
+        let (Some(found), Some(signed)) = (found, signed) else {
+            let is_there = found.is_some();
+            self.found(if is_there {
+                Finding::Unlike { from: *first, to }
+            } else {
+                Finding::Lost { from: *first, to }
+            });
+            return true;
+        };
         let found: Vec<_> = found.iter().map(|entry| Hash::leaf(entry)).collect();
-        let Some(signed) = signed else { return self.found(Finding::Unlike { from: *first, to }) };
+        if *signed == found {
+            return false;
+        }
         let same = signed.iter().zip(&found).take_while(|(signed, found)| signed == found).count();
         let left = signed.len().min(found.len()) - same;
         let after = signed.iter().rev().zip(found.iter().rev()).take(left);
         let after = after.take_while(|(signed, found)| signed == found).count();
-        let (mut place, signed) = (first + same as u64, &signed[same..signed.len() - after]);
+        let (place, signed) = (first + same as u64, &signed[same..signed.len() - after]);
         let found = &found[same..found.len() - after];
-        // One for one: each is another, or has changed its place.
-        if signed.len() == found.len() {
-            for (was, is) in signed.iter().zip(found) {
-                match known.get(is) {
-                    Some(_) if was == is => {}
-                    Some(index) => self.found(Finding::Reordered { place, index: *index }),
-                    None => self.found(Finding::Edited { index: place }),
-                }
-                place += 1;
-            }
-            return;
+        let here: HashSet<_> = signed.iter().collect();
+        let has_moved = |(was, is): (&Hash, &Hash)| was != is && here.contains(is);
+        let is_same_set = found.iter().collect::<HashSet<_>>() == here;
+        if signed.len() == found.len() && (is_same_set || !signed.iter().zip(found).any(has_moved)) {
+            self.compare_places(place, signed, found, all);
+        } else {
+            self.align(place, signed, found, all);
         }
+        true
+    }
+
+    /// One for one: each is another, or has changed its place.
+    fn compare_places(&mut self, place: u64, signed: &[Hash], found: &[Hash], all: &All) {
+        for (place, (was, is)) in (place..).zip(signed.iter().zip(found)) {
+            match all.signed.get(is) {
+                Some(_) if was == is => {}
+                Some(index) => self.found(Finding::Reordered { place, index: *index }),
+                None => self.found(Finding::Edited { index: place }),
+            }
+        }
+    }
+
+    /// Entries have slipped: which is gone, and which is new. What has slipped over a bundle's border is neither.
+    fn align(&mut self, mut place: u64, signed: &[Hash], found: &[Hash], all: &All) {
+        let here: HashSet<_> = signed.iter().collect();
         let mut found = found.iter().peekable();
         for was in signed {
-            while found.next_if(|is| !signed.contains(is)).is_some() {
-                self.found(Finding::Inserted { before: place });
+            while let Some(is) = found.next_if(|is| !here.contains(is)) {
+                if !all.signed.contains_key(is) {
+                    self.found(Finding::Inserted { before: place });
+                }
             }
-            match found.next_if_eq(&was) {
-                Some(_) => {}
-                None => self.found(Finding::Removed { index: place }),
+            if found.next_if_eq(&was).is_none() && !all.found.contains(was) {
+                self.found(Finding::Removed { index: place });
             }
             place += 1;
         }
         for is in found {
-            match known.get(is) {
-                Some(index) => self.found(Finding::Reordered { place, index: *index }),
+            match all.signed.get(is) {
+                Some(index) if here.contains(is) => self.found(Finding::Reordered { place, index: *index }),
+                Some(_) => {}
                 None => self.found(Finding::Inserted { before: place }),
             }
         }

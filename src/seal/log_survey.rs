@@ -69,7 +69,8 @@ pub fn survey_log(read: &ReadFile<'_>, key: &VerifyKey) -> SurveyedLog {
         }
         parts.push(part);
     }
-    survey.proved = prove(&mut parts, &checkpoint, Part::node) || prove(&mut parts, &checkpoint, Part::node_above);
+    survey.proved =
+        prove(&mut parts, &checkpoint, Part::node) || prove(&mut parts, &checkpoint, Part::node_above);
     for part in parts {
         survey.bundles.push(part.surveyed());
         part.tell(&mut survey);

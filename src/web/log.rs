@@ -37,18 +37,19 @@ pub(super) async fn export(shared: Arc<Shared>, call: Call) -> Result<Response, 
     let (_, size) = read(&shared, 0, 0).await?;
     let name = format!("attachment; filename=\"sejf-log.{}\"", format.extension());
     let export = Export { shared, grant, query, format, next: 0, end: size, entries: 0 };
-    let lots = futures_util::stream::try_unfold((Some(export), Some(format.head())), |(export, head)| async move {
-        if let Some(head) = head {
-            return Ok(Some((head.to_owned(), (export, None))));
-        }
-        let Some(mut export) = export else { return Ok(None) };
-        match export.lot().await {
-            Ok(Some(text)) => Ok(Some((text, (Some(export), None)))),
-            Ok(None) => Ok(None),
-            // What was sent is cut off there, and no whole answer.
-            Err(fault) => Err(std::io::Error::other(fault.detail)),
-        }
-    });
+    let lots =
+        futures_util::stream::try_unfold((Some(export), Some(format.head())), |(export, head)| async move {
+            if let Some(head) = head {
+                return Ok(Some((head.to_owned(), (export, None))));
+            }
+            let Some(mut export) = export else { return Ok(None) };
+            match export.lot().await {
+                Ok(Some(text)) => Ok(Some((text, (Some(export), None)))),
+                Ok(None) => Ok(None),
+                // What was sent is cut off there, and no whole answer.
+                Err(fault) => Err(std::io::Error::other(fault.detail)),
+            }
+        });
     let mut response = Response::new(Body::from_stream(lots));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));

@@ -104,7 +104,9 @@ impl Config {
             })?;
         }
         if config.logs.is_empty() {
-            return Err(fault("`logs` names no log: it has its public key, as `sejf vault status` tells it".into()));
+            return Err(fault(
+                "`logs` names no log: it has its public key, as `sejf vault status` tells it".into(),
+            ));
         }
         Ok(config)
     }
@@ -184,7 +186,9 @@ async fn asked(stop: &Stop) {
 
 async fn add(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
     let ask = std::str::from_utf8(&body).ok().and_then(AddCheckpoint::parse);
-    let Some(ask) = ask else { return said(StatusCode::BAD_REQUEST, PLAIN, format!("{}\n", Declined::Malformed)) };
+    let Some(ask) = ask else {
+        return said(StatusCode::BAD_REQUEST, PLAIN, format!("{}\n", Declined::Malformed));
+    };
     let added = tokio::task::spawn_blocking(move || (keeper.add(&ask), ask)).await;
     let (added, ask) = match added {
         Ok(added) => added,

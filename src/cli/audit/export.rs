@@ -27,8 +27,8 @@ pub(super) struct Args {
     #[arg(long, default_value = "jsonl", value_name = "FORMAT")]
     format: Format,
     /// File to write, which must not be there yet; standard output where it is not said.
-    #[arg(long, value_name = "FILE")]
-    to: Option<PathBuf>,
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
     #[command(flatten)]
     reason: ReasonArgs,
 }
@@ -36,7 +36,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let vault = args.home.open()?;
     let grant = granted(&vault, args.reason.load(&vault)?)?;
-    let mut out: Box<dyn Write> = match &args.to {
+    let mut out: Box<dyn Write> = match &args.output {
         Some(path) => {
             let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
             Box::new(BufWriter::new(made.with_context(|| format!("making `{}`", path.display()))?))

@@ -61,11 +61,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 fn line(index: u64, entry: &Entry) -> String {
     let went = Went::of(&entry.outcome).as_str();
     let reason = entry.reason.as_ref().map_or(String::new(), |reason| {
-        if reason.text.is_empty() { format!(" ({})", reason.code) } else { format!(" ({}: {})", reason.code, reason.text) }
+        if reason.text.is_empty() {
+            format!(" ({})", reason.code)
+        } else {
+            format!(" ({}: {})", reason.code, reason.text)
+        }
     });
     let (at, action) = (second(entry.at), entry.action.name());
-    let (actor, origin, on, more) = (&entry.actor, &entry.origin, on(&entry.resource), details(&entry.outcome));
-    format!("{index}  {at}  {actor} from {origin}: {action} {on}{reason}: {went} {more}").trim_end().to_owned()
+    let (actor, origin, on, more) =
+        (&entry.actor, &entry.origin, on(&entry.resource), details(&entry.outcome));
+    format!("{index}  {at}  {actor} from {origin}: {action} {on}{reason}: {went} {more}")
+        .trim_end()
+        .to_owned()
 }
 
 fn on(resource: &Resource) -> String {

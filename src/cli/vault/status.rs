@@ -93,9 +93,9 @@ fn audit_line(one: &audit::Standing) -> String {
     let (kind, verb) = if one.kind == "witness" { ("Witness  ", "cosigned") } else { ("Forward  ", "taken") };
     let mark = if one.wrong { "! " } else { "" };
     let at = one.reached.at.map_or(String::new(), |at| format!(", last at {at}"));
-    let fault = one.reached.fault.as_ref().map_or(String::new(), |(since, why)| {
-        format!("; since {since}: {}", why.replace(['\r', '\n'], " "))
+    let fault = one.reached.fault.as_ref().map_or(String::new(), |fault| {
+        format!("; since {}: {}", fault.since, fault.words.replace(['\r', '\n'], " "))
     });
-    let (name, size, reached, behind) = (&one.name, one.size, one.reached.size, one.behind);
+    let (name, size, reached, behind) = (&one.name, one.entries, one.reached.size, one.behind);
     format!("{kind}  {mark}{name}: {reached} of {size} entries {verb}{at}, {behind} behind{fault}\n")
 }

@@ -57,7 +57,8 @@ impl Forward {
         let ((mut entries, size), before) =
             read.map_err(|fault| Fault::Later(format!("reading the log: {fault}")))?;
         if from > size {
-            let words = format!("it has taken {from} entries, and the log has {size}: the log was cut or put back");
+            let words =
+                format!("it has taken {from} entries, and the log has {size}: the log was cut or put back");
             return Err(Fault::Alarm { alarm: "log-rolled-back", words });
         }
         if before == 1 {
@@ -140,6 +141,7 @@ impl Forward {
 
 impl Job for Forward {
     const EVERY: Duration = Duration::from_secs(1);
+    const AFTER: Duration = Duration::ZERO;
 
     async fn step(&self, reached: &Reached) -> Result<Reached, Fault> {
         let Some(lot) = self.next(reached).await? else { return Ok(reached.clone()) };
@@ -165,7 +167,9 @@ impl Lot {
             let at = Entry::from_bytes(entry).ok().map(|entry| entry.at);
             let day = at.and_then(|at| at.to_string().get(..10).map(str::to_owned));
             match (days.last_mut(), day) {
-                (Some((last, lines)), day) if day.as_ref().is_none_or(|day| day == last) => lines.push_str(&line),
+                (Some((last, lines)), day) if day.as_ref().is_none_or(|day| day == last) => {
+                    lines.push_str(&line)
+                }
                 (_, day) => days.push((day.unwrap_or_else(|| "unreadable".into()), line)),
             }
         }
@@ -230,8 +234,7 @@ fn write_files(folder: &Path, name: &str, days: &[(String, String)]) -> Result<(
     for (day, lines) in days {
         let path = folder.join(format!("{name}-{day}.jsonl"));
         let write = || {
-            let mut file =
-                std::fs::OpenOptions::new().create(true).read(true).append(true).open(&path)?;
+            let mut file = std::fs::OpenOptions::new().create(true).read(true).append(true).open(&path)?;
             let mut last = [b'\n'];
             if file.metadata()?.len() > 0 {
                 file.seek(SeekFrom::End(-1))?;

@@ -231,9 +231,15 @@ mod tests {
         assert_eq!(declined(&keeper, &AddCheckpoint { old: 13, ..ask(9, 12, None) }), Declined::Malformed);
         let other = Signer::from_seed("vault", &[4; 32]).unwrap();
         let forged = Log::new().checkpoint(&other);
-        assert_eq!(declined(&keeper, &AddCheckpoint { old: 0, proof: Vec::new(), note: forged }), Declined::Unsigned);
+        assert_eq!(
+            declined(&keeper, &AddCheckpoint { old: 0, proof: Vec::new(), note: forged }),
+            Declined::Unsigned
+        );
         let foreign = Log::new().checkpoint(&Signer::from_seed("other", &[4; 32]).unwrap());
-        assert_eq!(declined(&keeper, &AddCheckpoint { old: 0, proof: Vec::new(), note: foreign }), Declined::UnknownLog);
+        assert_eq!(
+            declined(&keeper, &AddCheckpoint { old: 0, proof: Vec::new(), note: foreign }),
+            Declined::UnknownLog
+        );
         keeper.add(&ask(9, 12, None)).unwrap();
         let known = keeper.known("vault").unwrap().unwrap();
         assert_eq!(signer().verify_key().open(&known).unwrap().size, 12);

@@ -39,8 +39,20 @@ pub struct Reached {
     pub leaf: Option<String>,
     /// When that was.
     pub at: Option<Stamp>,
-    /// Since when it does not work, and why.
-    pub fault: Option<(Stamp, String)>,
+    /// Why it does not work.
+    pub fault: Option<Trouble>,
+}
+
+/// Why a receiver or a witness gets no further.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Stamp,
+    /// Why, the last time.
+    pub words: String,
+    /// Where the log itself is not what it was: the alarm that the log has.
+    #[serde(default)]
+    pub alarm: Option<String>,
 }
 
 /// How a receiver or a witness stands, for people.
@@ -51,7 +63,7 @@ pub struct Standing {
     /// Its name.
     pub name: String,
     /// Entries of the log.
-    pub size: u64,
+    pub entries: u64,
     /// How far it is.
     #[serde(flatten)]
     pub reached: Reached,
@@ -65,10 +77,13 @@ impl Standing {
     fn of(kind: &'static str, name: &str, home: &Path, size: u64, now: Stamp) -> Self {
         let reached = Reached::load(home, kind, name);
         let behind = size.saturating_sub(reached.size);
-        let is_old = reached.at.is_none_or(|at| now.since(at) > BEHIND_MAX);
-        let is_failing = reached.fault.as_ref().is_some_and(|(since, _)| now.since(*since) > BEHIND_MAX);
-        let wrong = reached.size > size || is_failing || (behind > 0 && is_old && reached.fault.is_some());
-        Self { kind, name: name.into(), size, reached, behind, wrong }
+        let fault = reached.fault.as_ref();
+        let is_failing =
+            fault.is_some_and(|fault| fault.alarm.is_some() || now.since(fault.since) > BEHIND_MAX);
+        // What is behind without a word of why: the vault does not run, or has just begun.
+        let is_left = behind > 0 && reached.at.is_some_and(|at| now.since(at) > LEFT_MAX);
+        let wrong = reached.size > size || is_failing || is_left;
+        Self { kind, name: name.into(), entries: size, reached, behind, wrong }
     }
 }
 
@@ -139,6 +154,8 @@ trait Job: Send + 'static {
     fn step(&self, reached: &Reached) -> impl Future<Output = Result<Reached, Fault>> + Send;
     /// How long it is left alone where nothing is behind.
     const EVERY: Duration;
+    /// How long after it was brought further.
+    const AFTER: Duration;
 }
 
 /// Why one is not brought further.
@@ -152,7 +169,7 @@ enum Fault {
     Alarm { alarm: &'static str, words: String },
 }
 
-async fn run(vault: Arc<Vault>, kind: &'static str, name: String, job: impl Job, stop: Stop) {
+async fn run<J: Job>(vault: Arc<Vault>, kind: &'static str, name: String, job: J, stop: Stop) {
     let mut reached = Reached::load(&vault.home, kind, &name);
     let mut rest = Duration::ZERO;
     while !stop.asked() {
@@ -170,13 +187,12 @@ async fn run(vault: Arc<Vault>, kind: &'static str, name: String, job: impl Job,
         };
         match done {
             Ok(next) => {
-                if let Some((since, _)) = &reached.fault {
+                if let Some(Trouble { since, .. }) = &reached.fault {
                     tracing::warn!(kind, name, "works again");
-                    tell(&vault, kind, &name, json!({ "works_again_since": since, "entries": next.size }));
+                    tell(&vault, kind, &name, json!({ "works_again": next.size, "failed_since": since }));
                 }
-                let goes_on = next.size > reached.size;
+                rest = if next.size > reached.size { J::AFTER } else { J::EVERY };
                 reached = Reached { fault: None, ..next };
-                rest = if goes_on { SHORT } else { <_ as JobExt>::every(&job) };
             }
             Err(fault) => {
                 rest = if reached.fault.is_none() { SHORT } else { (rest * 2).clamp(SHORT, BACK_OFF_MAX) };
@@ -189,33 +205,23 @@ async fn run(vault: Arc<Vault>, kind: &'static str, name: String, job: impl Job,
     }
 }
 
-/// So that it is said once how long a job rests.
-trait JobExt {
-    fn every(&self) -> Duration;
-}
-
-impl<T: Job> JobExt for T {
-    fn every(&self) -> Duration {
-        T::EVERY
-    }
-}
-
-/// The log has the first of a row of faults, and each that is another alarm.
+/// The log has the first of a row of faults, and each other alarm: never one a try, which would have it grow by itself.
 fn note(vault: &Vault, kind: &'static str, name: &str, reached: &mut Reached, fault: &Fault) {
-    let words = fault.to_string();
-    let is_new = reached.fault.as_ref().is_none_or(|(_, before)| {
-        matches!(fault, Fault::Alarm { .. }) && *before != words
-    });
-    if is_new {
+    let (words, before) = (fault.to_string(), reached.fault.take());
+    let alarm = match fault {
+        Fault::Alarm { alarm, .. } => Some((*alarm).to_owned()),
+        Fault::Later(_) => before.as_ref().and_then(|before| before.alarm.clone()),
+    };
+    if before.as_ref().is_none_or(|before| before.alarm != alarm) {
         tracing::error!(kind, name, "{words}");
         let mut details = json!({ "fault": words });
-        if let Fault::Alarm { alarm, .. } = fault {
+        if let Some(alarm) = &alarm {
             details["alarm"] = json!(alarm);
         }
         tell(vault, kind, name, details);
     }
-    let since = reached.fault.as_ref().map_or_else(clock::now, |(since, _)| *since);
-    reached.fault = Some((since, words));
+    let since = before.map_or_else(clock::now, |before| before.since);
+    reached.fault = Some(Trouble { since, words, alarm });
 }
 
 /// An entry of the vault's own. One that cannot be written is told by whoever writes the next.
@@ -223,9 +229,10 @@ fn tell(vault: &Vault, kind: &'static str, name: &str, mut details: serde_json::
     details[kind] = json!(name);
     let (actor, action, resource) = (Actor::vault(), Action::Duty, Resource::Vault);
     let request = Request { actor: &actor, action, resource, reason: None, now: clock::now() };
-    let written = vault.log.decide_now(&request).map(|decision| {
-        vault.log.write(&[Entry::of(&decision, Outcome::Done(details))])
-    });
+    let written = vault
+        .log
+        .decide_now(&request)
+        .map(|decision| vault.log.write(&[Entry::of(&decision, Outcome::Done(details))]));
     if let Ok(Err(fault)) = written {
         tracing::error!(kind, name, "writing into the vault's log how it stands: {fault}");
     }
@@ -246,3 +253,5 @@ const SHORT: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
 /// One that is behind for longer is something for people.
 const BEHIND_MAX: Duration = Duration::from_secs(600);
+/// The same where the vault may not have run: a day.
+const LEFT_MAX: Duration = Duration::from_secs(86_400);

@@ -127,7 +127,8 @@ impl ForwardConfig {
             Receiver::File { .. } => return None,
         };
         let is_half = certificate.is_some() != key.is_some();
-        is_half.then(|| format!("[[audit.forward]] `{name}` takes `certificate` and `key`, or neither of them"))
+        is_half
+            .then(|| format!("[[audit.forward]] `{name}` takes `certificate` and `key`, or neither of them"))
     }
 }
 
@@ -139,7 +140,9 @@ impl WitnessConfig {
         }
         let key = self.key.parse::<CosignerKey>();
         key.err().map(|fault| {
-            format!("[[audit.witness]] `{name}`: `key` is what `sejf audit witness` says at its start: {fault}")
+            format!(
+                "[[audit.witness]] `{name}`: `key` is what `sejf audit witness` says at its start: {fault}"
+            )
         })
     }
 }
@@ -163,7 +166,8 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         let witness = "[[witness]]\nname = \"w\"\nurl = \"https://w\"\nauthority = \"w.pem\"\n";
         let key = "key = \"remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2\"\n";
-        let syslog = "[[forward]]\nname = \"siem\"\nkind = \"syslog\"\naddress = \"h:6514\"\nauthority = \"a\"\n";
+        let syslog =
+            "[[forward]]\nname = \"siem\"\nkind = \"syslog\"\naddress = \"h:6514\"\nauthority = \"a\"\n";
         assert_eq!(fault(&format!("{witness}{key}")), None);
         assert_eq!(fault(syslog), None);
         for (text, said) in [

@@ -152,7 +152,8 @@ pub fn verify(dir: &Path, asked: &Asked<'_>) -> Result<Report, AuditError> {
     let pinned = asked.key.map(key).transpose()?;
     let beside = read_regular(&log.join(KEY_NAME)).ok().and_then(|text| String::from_utf8(text).ok());
     let beside = beside.and_then(|text| text.parse::<VerifyKey>().ok());
-    let key = pinned.clone().or_else(|| beside.clone()).ok_or_else(|| AuditError::NoKey { dir: log.clone() })?;
+    let key =
+        pinned.clone().or_else(|| beside.clone()).ok_or_else(|| AuditError::NoKey { dir: log.clone() })?;
     let mut notes = asked.kept.to_vec();
     let mut kept = Vec::new();
     for (number, note) in notes.iter().enumerate() {

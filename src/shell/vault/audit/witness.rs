@@ -85,7 +85,8 @@ impl Witness {
         let text = answer.text().await.map_err(later)?;
         match status {
             StatusCode::OK => {
-                let key: CosignerKey = key.parse().map_err(|fault| Fault::Later(format!("`key`: {fault}")))?;
+                let key: CosignerKey =
+                    key.parse().map_err(|fault| Fault::Later(format!("`key`: {fault}")))?;
                 let lines = key.lines_for(checkpoint, &text);
                 lines.map(Said::Cosigned).map_err(|fault| {
                     Fault::Later(format!("`{url}` answers with no cosignature of {}: {fault}", key.name()))
@@ -108,6 +109,7 @@ impl Witness {
 
 impl Job for Witness {
     const EVERY: Duration = Duration::from_secs(10);
+    const AFTER: Duration = Self::EVERY;
 
     async fn step(&self, reached: &Reached) -> Result<Reached, Fault> {
         let mut old = reached.size;
@@ -136,8 +138,7 @@ impl Job for Witness {
 fn keep(home: &Path, checkpoint: &Checkpoint, note: &str, lines: &str) -> Result<(), Fault> {
     let keep = || {
         let dir = make_dir(home)?.join(WITNESSED);
-        std::fs::create_dir_all(&dir)
-            .map_err(crate::shell::vault::home::io_error("making folder", &dir))?;
+        std::fs::create_dir_all(&dir).map_err(crate::shell::vault::home::io_error("making folder", &dir))?;
         let name = format!("{:020}", checkpoint.size);
         let there = std::fs::read_to_string(dir.join(&name)).ok().filter(|there| there.starts_with(note));
         let mut text = there.unwrap_or_else(|| note.to_owned());
