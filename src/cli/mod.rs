@@ -2,6 +2,7 @@
 
 mod annotate;
 mod archive;
+mod audit;
 mod call;
 mod config;
 mod copies;
@@ -53,6 +54,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Annotate(annotate::Args),
+    Audit(audit::Args),
     Call(call::Args),
     Config(config::Args),
     Copies(copies::Args),
@@ -87,6 +89,7 @@ impl Command {
     fn run(&self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Annotate(args) => annotate::run(args),
+            Self::Audit(args) => audit::run(args),
             Self::Call(args) => call::run(args),
             Self::Config(args) => config::run(args),
             Self::Copies(args) => copies::run(args),

@@ -27,6 +27,21 @@ pub struct SurveyedLog {
     pub proved: bool,
     /// What is wrong: at least one thing, and of each file at most its first.
     pub faults: Vec<LogError>,
+    /// Bundles in order, for who looks closer; none without a checkpoint.
+    pub bundles: Vec<SurveyedBundle>,
+}
+
+/// A bundle of a log that is damaged.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct SurveyedBundle {
+    /// Number of its first entry.
+    pub first: u64,
+    /// How many entries were signed in it.
+    pub width: usize,
+    /// Hashes of the entries that were signed, where they are proved.
+    pub signed: Option<Vec<Hash>>,
+    /// What can be read in it, also where that is more than was signed; nothing where it is missing.
+    pub found: Option<Vec<Vec<u8>>>,
 }
 
 /// Reads what can be read of a log that [`verify_log`] refuses.
@@ -54,8 +69,10 @@ pub fn survey_log(read: &ReadFile<'_>, key: &VerifyKey) -> SurveyedLog {
         }
         parts.push(part);
     }
-    survey.proved = prove(&mut parts, &checkpoint);
+    survey.proved =
+        prove(&mut parts, &checkpoint, Part::node) || prove(&mut parts, &checkpoint, Part::node_above);
     for part in parts {
+        survey.bundles.push(part.surveyed());
         part.tell(&mut survey);
     }
     match verify_log(read, key) {
@@ -119,6 +136,8 @@ struct Part {
     bundle: TileFile,
     missing: bool,
     entries: Vec<Vec<u8>>,
+    /// What stands behind them, where nothing should.
+    behind: Vec<Vec<u8>>,
     /// Made of the entries; none where there are not all of them.
     own: Option<Vec<Hash>>,
     tile_missing: bool,
@@ -137,7 +156,8 @@ impl Part {
         let bundle = TileFile { level: None, index, width };
         let bytes = read(&bundle.path());
         let tile = read(&TileFile { level: Some(0), ..bundle }.path());
-        let entries = readable(bytes.as_deref().unwrap_or_default(), width);
+        let mut entries = readable(bytes.as_deref().unwrap_or_default(), usize::MAX);
+        let behind = entries.split_off(entries.len().min(width));
         let whole = bytes.as_deref().is_some_and(|bytes| parse_bundle(bytes, width).is_some());
         Self {
             first,
@@ -145,6 +165,7 @@ impl Part {
             missing: bytes.is_none(),
             own: whole.then(|| entries.iter().map(|entry| Hash::leaf(entry)).collect()),
             entries,
+            behind,
             tile_missing: tile.is_none(),
             tile: tile.and_then(|bytes| parse_tile(&bytes, width)),
             above: (width == TILE_WIDTH)
@@ -165,6 +186,21 @@ impl Part {
             return own;
         }
         self.above.or(own).or(tile)
+    }
+
+    /// The same where who changed the entries has changed their tile with them.
+    fn node_above(&self) -> Option<Hash> {
+        self.above.or_else(|| self.node())
+    }
+
+    fn surveyed(&self) -> SurveyedBundle {
+        let found = || self.entries.iter().chain(&self.behind).cloned().collect();
+        SurveyedBundle {
+            first: self.first,
+            width: self.bundle.width,
+            signed: self.signed.clone(),
+            found: (!self.missing).then(found),
+        }
     }
 
     /// Tells what is wrong with it, and hands on its entries.
@@ -206,8 +242,8 @@ impl Part {
 }
 
 /// Finds the hashes that make the signed root. Returns whether there are any.
-fn prove(parts: &mut [Part], checkpoint: &Checkpoint) -> bool {
-    let full = parts.iter().filter(|part| part.is_full()).map(Part::node).collect::<Option<Vec<_>>>();
+fn prove(parts: &mut [Part], checkpoint: &Checkpoint, node: fn(&Part) -> Option<Hash>) -> bool {
+    let full = parts.iter().filter(|part| part.is_full()).map(node).collect::<Option<Vec<_>>>();
     let Some(full) = full else { return false };
     if parts.len() as u64 != checkpoint.size.div_ceil(TILE_WIDTH as u64) {
         return false;

@@ -9,12 +9,14 @@
 //! Only [`stream`] and [`batch`] make a [`stream::SealedChunk`], and storage takes nothing else.
 
 pub mod batch;
+pub mod cosign;
 pub mod event;
 mod hand_over;
 pub mod header;
 pub mod identity;
 pub mod keys;
 pub mod log;
+pub mod log_audit;
 pub mod log_survey;
 pub mod log_verify;
 pub mod note;
@@ -28,4 +30,5 @@ pub mod segment;
 pub mod stream;
 pub mod tagged;
 pub mod tree;
+pub mod witness;
 pub mod wrap;

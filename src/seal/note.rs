@@ -93,8 +93,8 @@ impl Signer {
 
     /// Reads the text that [`Signer::to_text`] wrote.
     pub fn from_text(text: &str) -> Result<Self, NoteError> {
-        let rest = text.trim().strip_prefix("PRIVATE+KEY+").ok_or(NoteError::Key)?;
-        let (name, id, seed) = split_key(rest)?;
+        let rest = text.trim().strip_prefix(PRIVATE_PREFIX).ok_or(NoteError::Key)?;
+        let (name, id, seed) = split_key(rest, ED25519_TYPE)?;
         let seed = Zeroizing::new(seed);
         let signer = Self::from_seed(name, &seed)?;
         if signer.public.id == id { Ok(signer) } else { Err(NoteError::Key) }
@@ -102,7 +102,7 @@ impl Signer {
 
     /// The private key as text, as Go's `sumdb/note` writes it: `PRIVATE+KEY+name+id+seed`.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let key = Zeroizing::new(key_text(&self.public.name, self.public.id, &self.seed));
+        let key = Zeroizing::new(key_text(&self.public.name, self.public.id, ED25519_TYPE, &self.seed));
         let mut text = Zeroizing::new(String::with_capacity(PRIVATE_PREFIX.len() + key.len()));
         text.push_str(PRIVATE_PREFIX);
         text.push_str(&key);
@@ -138,9 +138,7 @@ impl Signer {
 
     fn note(&self, text: &str) -> String {
         let signature = self.pair.sign(text.as_bytes());
-        let mut bytes = self.public.id.to_vec();
-        bytes.extend_from_slice(signature.as_ref());
-        format!("{text}\n{SIGNATURE_MARK}{} {}\n", self.public.name, BASE64_STANDARD.encode(bytes))
+        format!("{text}\n{}", signature_line(&self.public.name, self.public.id, signature.as_ref()))
     }
 }
 
@@ -156,13 +154,7 @@ impl VerifyKey {
         if !is_name(name) {
             return Err(NoteError::Name);
         }
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(name.as_bytes());
-        context.update(&[b'\n', ED25519_TYPE]);
-        context.update(&key);
-        let mut id = [0; 4];
-        id.copy_from_slice(&context.finish().as_ref()[..4]);
-        Ok(Self { name: name.to_owned(), id, key })
+        Ok(Self { name: name.to_owned(), id: key_id(name, ED25519_TYPE, &key), key })
     }
 
     /// The recorder's name.
@@ -179,24 +171,12 @@ impl VerifyKey {
 
     /// The text of a note that this key has signed. Signatures of other keys are not looked at.
     pub fn open_text<'a>(&self, note: &'a str) -> Result<&'a str, NoteError> {
-        if note.len() > NOTE_BYTES_MAX {
-            return Err(NoteError::TooLong);
-        }
-        if note.bytes().any(|byte| byte < b' ' && byte != b'\n') {
-            return Err(NoteError::Malformed);
-        }
-        let end = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
-        let (text, signatures) = (&note[..=end], &note[end + 2..]);
-        let signatures = signatures.strip_suffix('\n').ok_or(NoteError::Malformed)?;
+        let (text, signatures) = split_note(note)?;
         let mut signed = false;
-        for (number, line) in signatures.split('\n').enumerate() {
-            if number == SIGNATURES_MAX {
-                return Err(NoteError::TooLong);
-            }
-            let (name, id, signature) = parse_signature(line).ok_or(NoteError::Malformed)?;
+        for Signature { name, id, bytes } in signatures {
             if name == self.name && id == self.id {
                 UnparsedPublicKey::new(&ED25519, &self.key)
-                    .verify(text.as_bytes(), &signature)
+                    .verify(text.as_bytes(), &bytes)
                     .map_err(|_| NoteError::Signature)?;
                 signed = true;
             }
@@ -208,7 +188,7 @@ impl VerifyKey {
 /// `name+id+key`, as Go's `sumdb/note` writes it.
 impl std::fmt::Display for VerifyKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&key_text(&self.name, self.id, &self.key))
+        f.write_str(&key_text(&self.name, self.id, ED25519_TYPE, &self.key))
     }
 }
 
@@ -216,19 +196,20 @@ impl std::str::FromStr for VerifyKey {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<Self, NoteError> {
-        let (name, id, key) = split_key(text.trim())?;
+        let (name, id, key) = split_key(text.trim(), ED25519_TYPE)?;
         let verify_key = Self::new(name, key)?;
         if verify_key.id == id { Ok(verify_key) } else { Err(NoteError::Key) }
     }
 }
 
 impl Checkpoint {
-    fn to_text(&self) -> String {
+    /// The text that is signed.
+    pub(super) fn to_text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, BASE64_STANDARD.encode(self.root.0))
     }
 
     /// Three lines and no more: extension lines are for others' logs.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
         let root: [u8; HASH_BYTES] = BASE64_STANDARD.decode(root).ok()?.try_into().ok()?;
@@ -238,32 +219,80 @@ impl Checkpoint {
     }
 }
 
-fn parse_signature(line: &str) -> Option<(&str, [u8; 4], Vec<u8>)> {
-    let (name, signature) = line.strip_prefix(SIGNATURE_MARK)?.split_once(' ')?;
-    let bytes = BASE64_STANDARD.decode(signature).ok()?;
-    let (id, signature) = bytes.split_first_chunk()?;
-    (is_name(name) && !signature.is_empty()).then(|| (name, *id, signature.to_vec()))
+/// A line below a note.
+pub(super) struct Signature<'a> {
+    pub(super) name: &'a str,
+    pub(super) id: [u8; 4],
+    pub(super) bytes: Vec<u8>,
 }
 
-fn is_name(name: &str) -> bool {
+/// The text of a note, and what is signed below it; nothing of it is checked.
+pub(super) fn split_note(note: &str) -> Result<(&str, Vec<Signature<'_>>), NoteError> {
+    if note.len() > NOTE_BYTES_MAX {
+        return Err(NoteError::TooLong);
+    }
+    if note.bytes().any(|byte| byte < b' ' && byte != b'\n') {
+        return Err(NoteError::Malformed);
+    }
+    let end = note.rfind("\n\n").ok_or(NoteError::Malformed)?;
+    let (text, lines) = (&note[..=end], &note[end + 2..]);
+    let lines = lines.strip_suffix('\n').ok_or(NoteError::Malformed)?;
+    let mut signatures = Vec::new();
+    for (number, line) in lines.split('\n').enumerate() {
+        if number == SIGNATURES_MAX {
+            return Err(NoteError::TooLong);
+        }
+        signatures.push(parse_signature(line).ok_or(NoteError::Malformed)?);
+    }
+    Ok((text, signatures))
+}
+
+/// Reads one line below a note.
+pub(super) fn parse_signature(line: &str) -> Option<Signature<'_>> {
+    let (name, signature) = line.strip_prefix(SIGNATURE_MARK)?.split_once(' ')?;
+    let bytes = BASE64_STANDARD.decode(signature).ok()?;
+    let (id, bytes) = bytes.split_first_chunk()?;
+    (is_name(name) && !bytes.is_empty()).then(|| Signature { name, id: *id, bytes: bytes.to_vec() })
+}
+
+/// A line below a note.
+pub(super) fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    let bytes = [&id, signature].concat();
+    format!("{SIGNATURE_MARK}{name} {}\n", BASE64_STANDARD.encode(bytes))
+}
+
+/// By what a key is known in notes.
+pub(super) fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(name.as_bytes());
+    context.update(&[b'\n', kind]);
+    context.update(key);
+    let mut id = [0; 4];
+    id.copy_from_slice(&context.finish().as_ref()[..4]);
+    id
+}
+
+pub(super) fn is_name(name: &str) -> bool {
     let bad = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '+';
     !name.is_empty() && !name.contains(bad)
 }
 
-fn key_text(name: &str, id: [u8; 4], key: &[u8; 32]) -> String {
-    let mut bytes = Zeroizing::new([ED25519_TYPE; 33]);
+/// A key as Go's `sumdb/note` writes it.
+pub(super) fn key_text(name: &str, id: [u8; 4], kind: u8, key: &[u8; 32]) -> String {
+    let mut bytes = Zeroizing::new([kind; 33]);
     bytes[1..].copy_from_slice(key);
     format!("{name}+{:08x}+{}", u32::from_be_bytes(id), BASE64_STANDARD.encode(bytes.as_slice()))
 }
 
-fn split_key(text: &str) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
+/// The parts of what [`key_text`] writes.
+pub(super) fn split_key(text: &str, kind: u8) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
     let parts = text.split_once('+').and_then(|(name, rest)| Some((name, rest.split_once('+')?)));
     let (name, (id, key)) = parts.ok_or(NoteError::Key)?;
     let lower_hex = id.len() == 8 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let id = u32::from_str_radix(id, 16).ok().filter(|_| lower_hex).ok_or(NoteError::Key)?;
     let bytes = BASE64_STANDARD.decode(key).map(Zeroizing::new).map_err(|_| NoteError::Key)?;
     match bytes.split_first() {
-        Some((&ED25519_TYPE, key)) => {
+        Some((first, key)) if *first == kind => {
             Ok((name, id.to_be_bytes(), key.try_into().map_err(|_| NoteError::Key)?))
         }
         _ => Err(NoteError::Key),
@@ -277,7 +306,7 @@ pub const SIGNATURES_MAX: usize = 100;
 /// Bytes of a signing key's seed.
 pub const SEED_BYTES: usize = 32;
 const SIGNATURE_MARK: &str = "\u{2014} ";
-const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
+pub(super) const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
 /// Ed25519 in C2SP `signed-note`, "Signature types".
 const ED25519_TYPE: u8 = 1;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! connections: TLS 1.3, so many, none that stands still ─► guard: who, may they? ─log─► table: what answers
-//!                                                               sign_in · recordings · manifest · play · people · ui
+//!                                                               sign_in · recordings · manifest · play · people · log · ui
 //! ```
 //!
 //! All that is decided is decided by [`crate::archive`]; nothing is released that the vault's log does not have.
@@ -10,6 +10,7 @@
 mod call;
 mod connections;
 mod guard;
+mod log;
 mod manifest;
 mod openapi;
 mod people;
@@ -25,6 +26,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod ui;
+pub mod witness;
 
 use std::io;
 use std::net::SocketAddr;

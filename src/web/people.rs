@@ -1,4 +1,4 @@
-//! Users, what is asked for them, tokens; and the log.
+//! Users, what is asked for them, and tokens.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::archive::access::Action;
-use crate::archive::entry::Entry;
 use crate::archive::once::{self, Invite, Shown};
 use crate::archive::user::{Roles, Standing, TOKEN_DAYS_MAX, Token, User, UserName};
 use crate::archive::users::{Change, Users, UsersFault, Wish};
@@ -17,7 +16,6 @@ use crate::base::time::Stamp;
 use crate::shell::vault::users::{Planned, Voice};
 use crate::web::call::{Call, json as answer, ok};
 use crate::web::problem::Problem;
-use crate::web::recordings::parsed;
 use crate::web::shared::{Shared, beside, lock, random};
 
 /// All users.
@@ -129,22 +127,6 @@ pub(super) async fn revoke_token(shared: Arc<Shared>, call: Call) -> Result<Resp
     Ok(ok(&json!({ "number": id, "revoked": true })))
 }
 
-/// Entries of the log.
-pub(super) async fn log(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
-    let from: u64 = parsed(&call, "from")?.unwrap_or(0);
-    let count: u64 = parsed(&call, "count")?.unwrap_or(ENTRIES).min(ENTRIES_MAX);
-    let read = beside(&shared, move |shared| {
-        shared.vault().log.read_from(from, count).map_err(|fault| Problem::fault("reading the log", &fault))
-    });
-    let (entries, size) = read.await?;
-    let entries: Vec<_> = (from..)
-        .zip(&entries)
-        .map(|(index, bytes)| json!({ "index": index, "entry": Entry::from_bytes(bytes).ok() }))
-        .collect();
-    let next = from.saturating_add(entries.len() as u64);
-    Ok(ok(&json!({ "entries": entries, "size": size, "next": (next < size).then_some(next) })))
-}
-
 /// Has something happen that was granted.
 async fn granted<T: Default + Send + 'static>(
     shared: &Arc<Shared>,
@@ -176,6 +158,3 @@ fn invitation(now: Stamp) -> Result<(Shown, Invite), Problem> {
 
 /// How long an invitation waits.
 const INVITED: Duration = Duration::from_secs(24 * 3_600);
-const ENTRIES: u64 = 100;
-/// Of the longest ones, 16 MiB.
-const ENTRIES_MAX: u64 = 250;

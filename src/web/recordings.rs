@@ -139,7 +139,8 @@ pub(super) fn parsed<T: std::str::FromStr>(call: &Call, name: &str) -> Result<Op
     value.map_err(|_| Problem::bad(format!("`{name}` is not what it should be: see /api/v1/openapi.json")))
 }
 
-fn time(call: &Call, name: &str) -> Result<Option<Stamp>, Problem> {
+/// A parameter as a time.
+pub(super) fn time(call: &Call, name: &str) -> Result<Option<Stamp>, Problem> {
     let whole = |text: &str| if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
     let value = call.query(name).map(|text| serde_json::from_value(json!(whole(text)))).transpose();
     value.map_err(|_| Problem::bad(format!("`{name}` is a time as 2026-11-23 or 2026-11-23T21:08:41Z")))

@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 
 use crate::archive::access::Action;
 use crate::web::call::Call;
+use crate::web::log;
 use crate::web::manifest;
 use crate::web::openapi;
 use crate::web::people;
@@ -268,7 +269,16 @@ pub(super) static ROUTES: &[Route] = &[
             may("from", Kind::Number, "the first one"),
             may("count", Kind::Number, "how many: 100, and 250 at most"),
         ],
-        run: run!(people::log),
+        run: run!(log::page),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/log/export",
+        rule: Rule::Action(Action::ReadLog, Target::Vault),
+        id: "logExport",
+        about: "Entries of the vault's log as a file: JSON lines, or CSV, each with its hash in the log's tree.",
+        fields: LOG_EXPORT,
+        run: run!(log::export),
     },
     Route {
         method: Method::GET,
@@ -357,6 +367,16 @@ const SEARCH: &[Field] = &[
     may("max_length", Kind::Number, "seconds"),
     may("limit", Kind::Number, "how many at most: 50, and 500 at most"),
     may("after", Kind::Text, "goes on where a page before ended: its `next`"),
+];
+
+const LOG_EXPORT: &[Field] = &[
+    may("format", Kind::Text, "jsonl or csv"),
+    may("actor", Kind::Text, "who: user:rita, or just rita"),
+    may("action", Kind::Text, "what was done: open, export"),
+    may("recording", Kind::Text, "on which one, by id"),
+    may("outcome", Kind::Text, "granted, refused, done, failed"),
+    may("from", Kind::Text, "then or later: 2026-11-23 or 2026-11-23T21:08:41Z"),
+    may("to", Kind::Text, "before"),
 ];
 
 impl Route {

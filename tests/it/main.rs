@@ -12,6 +12,7 @@ mod access;
 mod age_interop;
 mod age_vectors;
 mod audio_oracles;
+mod audit;
 mod bundle;
 mod bundle_forged;
 mod bundle_given;

@@ -7,6 +7,7 @@ use crate::archive::duties::Standing;
 use crate::cli::text::{clean, json};
 use crate::cli::vault::{HomeArg, duties};
 use crate::shell::clock;
+use crate::shell::vault::audit;
 use crate::shell::vault::drills::DRILL_DAYS;
 use crate::shell::vault::duties::standing;
 
@@ -30,7 +31,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let destroyed = epochs.iter().filter(|state| state.recipient.is_none()).count();
     let absent = vault.keys.absent();
     let standing = standing(&vault, scheme.made);
+    let audit = audit::standing(&vault);
     let is_well = absent.is_empty()
+        && !audit.iter().any(|one| one.wrong)
         && drills.iter().all(|shown| !shown.is_overdue)
         && !standing.iter().any(Standing::is_wrong);
     let mut out = std::io::stdout().lock();
@@ -50,6 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "epochs": epochs.len() - destroyed,
             "epochs_destroyed": destroyed,
             "duties": standing,
+            "audit": audit,
             "well": is_well,
         });
         writeln!(out, "{}", json(&status)?)?;
@@ -76,9 +80,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 place.display()
             ));
         }
+        audit.iter().for_each(|one| text.push_str(&audit_line(one)));
         text.push_str(&duties::text(&standing));
         text.push_str(&format!("A custodian shows every {DRILL_DAYS} days that their share opens.\n"));
         write!(out, "{}", clean(&text))?;
     }
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// How a receiver of the log or a witness stands.
+fn audit_line(one: &audit::Standing) -> String {
+    let (kind, verb) = if one.kind == "witness" { ("Witness  ", "cosigned") } else { ("Forward  ", "taken") };
+    let mark = if one.wrong { "! " } else { "" };
+    let at = one.reached.at.map_or(String::new(), |at| format!(", last at {at}"));
+    let fault = one.reached.fault.as_ref().map_or(String::new(), |fault| {
+        format!("; since {}: {}", fault.since, fault.words.replace(['\r', '\n'], " "))
+    });
+    let (name, size, reached, behind) = (&one.name, one.entries, one.reached.size, one.behind);
+    format!("{kind}  {mark}{name}: {reached} of {size} entries {verb}{at}, {behind} behind{fault}\n")
 }

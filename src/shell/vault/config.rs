@@ -11,6 +11,7 @@ use crate::archive::duties::Policy;
 use crate::archive::epoch::ClassName;
 use crate::archive::password::Cost;
 use crate::archive::reach::Team;
+use crate::shell::vault::audit::settings::AuditConfig;
 use crate::shell::vault::removal::RECEIVED;
 
 /// A vault's configuration. A key that is not known is refused.
@@ -37,6 +38,9 @@ pub struct Config {
     /// What the vault does by itself while it runs, and how often.
     #[serde(default)]
     pub duties: Policy,
+    /// Who gets the vault's log, and who attests it.
+    #[serde(default)]
+    pub audit: AuditConfig,
 }
 
 /// What is served over HTTPS.
@@ -269,7 +273,7 @@ impl Config {
         if let Some(name) = twice(self.teams.iter().map(|team| team.name.as_str()).collect()) {
             return Some(format!("two teams are named `{name}`"));
         }
-        self.web.as_ref().and_then(WebConfig::fault)
+        self.web.as_ref().and_then(WebConfig::fault).or_else(|| self.audit.fault())
     }
 
     /// The class of that name.

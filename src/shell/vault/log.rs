@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::archive::access::{Decision, Grant, Request, decide, decide_within};
 use crate::archive::entry::{Entry, Outcome};
 use crate::archive::reach::Belongs;
-use crate::seal::log::LogError;
+use crate::seal::log::{LogError, ReadFile};
 use crate::seal::log_verify::read_range;
-use crate::seal::note::Signer;
+use crate::seal::note::{Checkpoint, Signer};
 use crate::shell::clock;
 use crate::shell::disk::Disk;
 use crate::shell::receipts::{DIR_NAME, ReceiptLog, ReceiptsError, read_file};
@@ -104,6 +104,20 @@ impl VaultLog {
                 Err(source) => return Err(ReceiptsError::Log { dir, source }),
             }
         }
+    }
+
+    /// What is signed just now, and the note that says so; `act` may read the log's files meanwhile, which stay as they are
+    /// for so long. Who writes waits for it.
+    pub fn signed_with<T>(
+        &self,
+        act: impl FnOnce(&Checkpoint, &str, &ReadFile<'_>) -> T,
+    ) -> Result<T, ReceiptsError> {
+        let dir = self.dir.join(DIR_NAME);
+        let _writer = self.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let log = self.open()?;
+        let signed = log.signed();
+        let note = (self.signer)().sign(&signed);
+        Ok(act(&signed, &note, &|path| read_file(&dir, path)))
     }
 
     /// Goes through all entries from `from` on with their numbers, some at a time.

@@ -3,6 +3,7 @@
 //! Plans and grants come from [`crate::archive`]; what is here carries them out.
 
 pub mod annotate;
+pub mod audit;
 pub mod catalog;
 pub mod config;
 pub mod copies;

@@ -56,6 +56,7 @@ const SAID: &[Said] = &[
     Said { reach: true, token: true, ..role("manifest", SEES) },
     Said { reach: true, reason: true, second_factor: true, ..role("play", HEARS) },
     Said { token: true, ..role("log", &["auditor"]) },
+    Said { token: true, ..role("logExport", &["auditor"]) },
     Said { token: true, ..role("users", &["admin", "auditor"]) },
     Said { reason: true, second_factor: true, ..role("addUser", &["admin"]) },
     Said { reason: true, second_factor: true, ..role("askForUser", &["admin"]) },

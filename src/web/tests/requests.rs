@@ -344,12 +344,15 @@ fn where_the_log_cannot_be_written_nothing_is_released() {
         let in_the_way = world.shared.vault().log.dir().join("receipts/checkpoint.new");
         std::fs::create_dir(&in_the_way).unwrap();
         let one = format!("/api/v1/recordings/{}", world.own);
+        let manifest = format!("{one}/manifest");
         for (id, path, browser, body) in [
             ("search", "/api/v1/recordings", &rita, Value::Null),
             ("recording", one.as_str(), &rita, Value::Null),
             ("play", plays.as_str(), &rita, reason.clone()),
             ("breakGlass", "/api/v1/break-glass", &rita, reason),
             ("log", "/api/v1/log", &audrey, Value::Null),
+            ("logExport", "/api/v1/log/export", &audrey, Value::Null),
+            ("manifest", manifest.as_str(), &rita, Value::Null),
             ("users", "/api/v1/users", &audrey, Value::Null),
         ] {
             let (status, answer) = world.ask(id, path, Some(browser), &body).await;
@@ -361,6 +364,42 @@ fn where_the_log_cannot_be_written_nothing_is_released() {
         std::fs::remove_dir(&in_the_way).unwrap();
         let (status, _) = world.ask("search", "/api/v1/recordings", Some(&rita), &Value::Null).await;
         assert_eq!(status, StatusCode::OK);
+    });
+}
+
+#[test]
+fn the_log_is_given_away_as_a_file_and_has_that() {
+    wait(async {
+        let world = World::new().await;
+        world.user("audrey", roles(Role::Auditor, Reach::All));
+        let audrey = world.browser("audrey", 0);
+        let get = async |query: &str| {
+            let path = format!("/api/v1/log/export{query}");
+            let route = route("logExport");
+            let response = world.send(route, request(route, &path, Some(&audrey), &Value::Null)).await;
+            let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
+            let heads = (response.status() == StatusCode::OK)
+                .then(|| (header("content-type"), header("content-disposition")));
+            let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            (heads, String::from_utf8(bytes.to_vec()).unwrap())
+        };
+        let before = world.entries();
+        let (heads, text) = get("").await;
+        assert_eq!(heads.unwrap().1, "attachment; filename=\"sejf-log.jsonl\"");
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // Up to the entry that says that it was asked for; and one more says what came of it.
+        assert_eq!(lines.len() as u64, before + 1);
+        assert_eq!(lines.last().unwrap()["entry"]["action"], "read-log");
+        assert_eq!(world.entries(), before + 2);
+        let (entries, _) = world.shared.vault().log.read_from(before + 1, 1).unwrap();
+        let said = String::from_utf8(entries[0].clone()).unwrap();
+        assert!(said.contains(&format!("\"entries\":{}", before + 1)), "{said}");
+        let (heads, text) = get("?format=csv&action=read-log&actor=audrey").await;
+        assert!(heads.unwrap().0.starts_with("text/csv"));
+        assert!(text.starts_with("index,at,") && text.lines().count() == 4, "{text}");
+        for wrong in ["?format=xml", "?action=x", "?outcome=x", "?recording=x", "?from=x", "?more=1"] {
+            assert!(get(wrong).await.0.is_none(), "{wrong}");
+        }
     });
 }
 

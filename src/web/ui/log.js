@@ -40,7 +40,14 @@ export async function show() {
     announce(count.textContent);
   });
   if (size > 0) await read();
-  return [heading(t("nav.log")), h("p", { class: "hint" }, t("log.how")), controls.form, count, place, older];
+  return [heading(t("nav.log")), h("p", { class: "hint" }, t("log.how")), controls.form, files(), count, place, older];
+}
+
+// The whole log as a file: what is filtered here is only what was read.
+function files() {
+  const link = (format, key) =>
+    h("a", { href: `/api/v1/log/export?format=${format}`, download: `sejf-log.${format}` }, t(key));
+  return h("p", { class: "line" }, link("csv", "log.file.csv"), link("jsonl", "log.file.jsonl"));
 }
 
 function filters(changed) {

@@ -210,6 +210,8 @@ const STRINGS = {
   "log.outcome": ["Outcome", "Wynik"],
   "log.text": ["Contains", "Zawiera"],
   "log.more": ["Details", "Szczegóły"],
+  "log.file.csv": ["Download all as CSV", "Pobierz wszystko jako CSV"],
+  "log.file.jsonl": ["Download all as JSON lines", "Pobierz wszystko jako wiersze JSON"],
   "log.unread": ["This entry cannot be read.", "Nie można odczytać wpisu."],
   "outcome.granted": ["granted", "dozwolono"],
   "outcome.refused": ["refused", "odmówiono"],

@@ -29,6 +29,7 @@ use crate::shell::clock;
 use crate::shell::connections::Open;
 use crate::shell::signals::Stop;
 use crate::shell::socket::{self, Fault};
+use crate::shell::vault::audit;
 use crate::shell::vault::duties::{Bell, Worker};
 use crate::shell::vault::intake::connections::{Connection, keep_alive, one_more};
 use crate::shell::vault::intake::protocol::{self, Peer, Shared};
@@ -198,6 +199,8 @@ impl Server {
             stop: stop.clone(),
         };
         let duties = start("duties", move || duties.work())?;
+        let (audited, audit_stop) = (intake.vault.clone(), stop.clone());
+        let audit = start("audit", move || audit::work(&audited, &audit_stop))?;
         let refusals =
             Arc::new(Refusals { intake: intake.clone(), status: status.clone(), last: Mutex::new(None) });
         if let Some(listener) = listener {
@@ -234,7 +237,7 @@ impl Server {
         }
         // What a disk or a store holds up is cut off, which it may be anywhere.
         let until = clock::monotonic() + DUTIES_PATIENCE;
-        while !duties.is_finished() && clock::monotonic() < until {
+        while !(duties.is_finished() && audit.is_finished()) && clock::monotonic() < until {
             tokio::time::sleep(TICK).await;
         }
         let _ = std::fs::remove_file(intake.vault().home.join(CONTROL));

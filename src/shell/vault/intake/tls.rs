@@ -320,6 +320,22 @@ pub fn client_config(
     Ok(config)
 }
 
+/// What it takes to reach a server of others: authorities in PEM, and our own certificate and key where it asks for them.
+pub fn client_config_of(authority: &Path, own: Option<(&Path, &Path)>) -> Result<ClientConfig, TlsError> {
+    let text = std::fs::read(authority).map_err(io("reading", authority))?;
+    let roots = roots(&String::from_utf8_lossy(&text), authority)?;
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots);
+    match own {
+        Some((certificate, key)) => {
+            let (chain, key) = read_chain(certificate, key)?;
+            Ok(builder.with_client_auth_cert(chain, key)?)
+        }
+        None => Ok(builder.with_no_client_auth()),
+    }
+}
+
 /// All that web PKI asks for, and the pin where there is one: it never takes away.
 #[derive(Debug)]
 struct Pinned {
