@@ -79,6 +79,7 @@ async fn answer(
     let mut call = Call {
         now,
         from,
+        host: host.clone(),
         params,
         query,
         headers,
@@ -270,7 +271,7 @@ fn check_fields(route: &Route, call: &Call) -> Result<(), Problem> {
             Kind::Number => value.is_u64(),
             Kind::Flag => value.is_boolean(),
             Kind::Texts => is_texts(),
-            Kind::Roles => value.is_object(),
+            Kind::Roles | Kind::Passkey => value.is_object(),
             Kind::Reason => value.as_object().is_some_and(|reason| {
                 reason
                     .iter()

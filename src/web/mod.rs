@@ -7,11 +7,13 @@
 //!
 //! All that is decided is decided by [`crate::archive`]; nothing is released that the vault's log does not have.
 
+mod account;
 mod call;
 mod connections;
 mod guard;
 mod manifest;
 mod openapi;
+mod passkeys;
 mod people;
 mod places;
 mod play;

@@ -123,8 +123,7 @@ pub(super) async fn peaks(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let number: usize = call.param("file").parse().map_err(|_| unknown_play())?;
     let file = play.record.files.get(number).filter(|file| is_audio(&file.name)).ok_or_else(unknown_play)?;
     // Who waits does so until it is their turn, also where nobody is there any more to see it.
-    let full =
-        |_| Problem::too_many(5, "too many recordings are being drawn: try again in a few seconds");
+    let full = |_| Problem::too_many(5, "too many recordings are being drawn: try again in a few seconds");
     let _waiting = shared.drawing_or_waiting.try_acquire().map_err(full)?;
     let sound = Sound::open(&shared, &play.record, file).await?;
     // One after the other: each takes its memory, and all of a processor.

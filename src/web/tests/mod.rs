@@ -1,4 +1,6 @@
+mod account;
 mod matrix;
+mod passkeys;
 mod requests;
 mod sound;
 
@@ -20,7 +22,7 @@ use crate::archive::reach::Reach;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{IndexKeys, Indexed};
 use crate::archive::totp;
-use crate::archive::user::{Roles, UserName};
+use crate::archive::user::{NewFactor, Roles, UserName};
 use crate::archive::users::Change;
 use crate::base::counters::Counters;
 use crate::base::time::Stamp;
@@ -64,6 +66,10 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
 
 impl World {
     pub(super) async fn new() -> Self {
+        Self::with_cost(CHEAP).await
+    }
+
+    pub(super) async fn with_cost(cost: Cost) -> Self {
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let dir = dir.unwrap();
@@ -79,7 +85,7 @@ impl World {
         let ring = Arc::new(vault.unlock(&[Identities::parse(&identity).unwrap()]).unwrap());
         let intake = Intake::open(vault).await.unwrap();
         intake.set_keys(Some(ring));
-        let shared = Arc::new(Shared::new(intake, vec!["vault.example.org".into()], CHEAP).unwrap());
+        let shared = Arc::new(Shared::new(intake, vec!["vault.example.org".into()], cost).unwrap());
         let world = Self { _dir: dir, shared, own: record(1).id, other: record(2).id };
         world.take_in(&[(1, "jana"), (2, "ola")]).await;
         world
@@ -93,8 +99,11 @@ impl World {
             let record = record(*number);
             let epoch = record.epoch().unwrap();
             let envelope = ring.envelopes_for(&epoch, &[record.id]).unwrap().remove(0);
-            let details =
-                Details { caller: "+48221234567".into(), agents: vec![(*agent).into()], ..Details::default() };
+            let details = Details {
+                caller: "+48221234567".into(),
+                agents: vec![(*agent).into()],
+                ..Details::default()
+            };
             let key = ring.index_keys(&epoch).unwrap().remove(0);
             let sealed = details.seal(&envelope, &mut OsRandom::new().unwrap());
             let indexed = Some(Indexed { details: sealed, terms: key.terms(&details) });
@@ -106,6 +115,11 @@ impl World {
 
     /// A user with these roles, who may sign in. Their second factor.
     pub(super) fn user(&self, name: &str, roles: Roles) -> totp::Secret {
+        self.user_at(name, roles, CHEAP)
+    }
+
+    /// The same, with a password that costs so much.
+    pub(super) fn user_at(&self, name: &str, roles: Roles, cost: Cost) -> totp::Secret {
         let user: UserName = name.parse().unwrap();
         let mut random = OsRandom::new().unwrap();
         let (shown, kept) = once::generate(&mut random);
@@ -113,14 +127,20 @@ impl World {
         let invite = Invite { kept, until };
         self.change(&Change::Add { user: user.clone(), roles, invite, by_custodian: true });
         let totp = totp::Secret::generate(&mut random);
-        let password = Password::new(name, PASSWORD, CHEAP, &mut random).unwrap();
+        let password = Password::new(name, PASSWORD, cost, &mut random).unwrap();
         let (shown, totp_kept) = (Kept::of(&shown), totp.clone());
         // Of long ago: the code of now is still to be had.
-        self.change(&Change::Enrol { user, shown, password, totp: totp_kept, step: 1, recovery: Vec::new() });
+        self.change(&Change::Enrol {
+            user,
+            shown,
+            password,
+            factor: NewFactor::Totp(totp_kept, 1),
+            recovery: Vec::new(),
+        });
         totp
     }
 
-    fn change(&self, change: &Change) {
+    pub(super) fn change(&self, change: &Change) {
         let user = "setup".parse().unwrap();
         let voice = Voice::Own { user: &user, origin: "local", action: Action::SignIn };
         self.shared.users.change(self.shared.vault(), voice, change).unwrap();

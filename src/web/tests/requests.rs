@@ -220,8 +220,7 @@ fn a_page_goes_on_from_nothing_that_is_anothers() {
         let all = world.browser("ewa", 0);
         let (_, answer) = world.ask("search", &path, Some(&all), &Value::Null).await;
         assert_eq!(kind(&answer), "request", "another's place");
-        let (_, page) =
-            world.ask("search", "/api/v1/recordings?limit=1", Some(&all), &Value::Null).await;
+        let (_, page) = world.ask("search", "/api/v1/recordings?limit=1", Some(&all), &Value::Null).await;
         assert!(page["next"].as_str().unwrap().parse::<Cursor>().is_ok(), "{page}");
     });
 }

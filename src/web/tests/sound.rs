@@ -61,7 +61,11 @@ impl Place for Memory {
 }
 
 /// A recording with one file of `plain` in each of `places`, of which each has these bytes of the body changed.
-fn recorded(world: &mut World, plain: &[u8], places: &[&[usize]]) -> (Record, ArchivedFile, Vec<Arc<Memory>>) {
+fn recorded(
+    world: &mut World,
+    plain: &[u8],
+    places: &[&[usize]],
+) -> (Record, ArchivedFile, Vec<Arc<Memory>>) {
     let mut random = Seeded::new(&[2; 32], "sound", 0);
     let (identity, recipient) = generate_x25519(&mut random);
     let sealed = seal_whole(plain, &Recipients::parse([&recipient]).unwrap(), &mut random).unwrap();
@@ -83,7 +87,8 @@ fn recorded(world: &mut World, plain: &[u8], places: &[&[usize]]) -> (Record, Ar
     let place = |changed: &&[usize]| {
         let mut body = body.to_vec();
         changed.iter().for_each(|at| body[*at] ^= 1);
-        let objects = [(file.header_object(&id, start), header.clone()), (file.body_object(&id, start), body)];
+        let objects =
+            [(file.header_object(&id, start), header.clone()), (file.body_object(&id, start), body)];
         Arc::new(Memory { objects: objects.into(), ..Memory::default() })
     };
     let memories: Vec<_> = places.iter().map(place).collect();
