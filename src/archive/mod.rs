@@ -25,6 +25,7 @@ pub mod hold;
 pub mod intake;
 pub mod matter;
 pub mod media;
+pub mod oidc;
 pub mod once;
 pub mod passkey;
 pub mod password;

@@ -119,6 +119,8 @@ pub enum Factor {
     Recovery(Kept),
     /// The passkey of a number.
     Passkey(u64, Shown),
+    /// The word of an identity provider, which has seen two.
+    Provider,
 }
 
 /// The second factor that somebody begins with.
@@ -137,6 +139,7 @@ impl Factor {
             Self::Totp(_) => "totp",
             Self::Recovery(_) => "recovery-code",
             Self::Passkey(..) => "passkey",
+            Self::Provider => "oidc",
         }
     }
 }

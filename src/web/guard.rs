@@ -251,6 +251,10 @@ fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Problem> {
 /// That what is sent is what the table has, and of its kind.
 fn check_fields(route: &Route, call: &Call) -> Result<(), Problem> {
     let known = |name: &str| route.fields.iter().find(|field| field.name == name);
+    // Of the page: whoever sends people to it may add what they like, and none of it is read here.
+    if route.rule == Rule::Public {
+        return Ok(());
+    }
     let strange = |name: &str| Problem::bad(format!("`{name}` is not known here: see /api/v1/openapi.json"));
     if !route.changes() {
         for (name, value) in &call.query {

@@ -41,8 +41,11 @@ pub(super) fn failures(vault: &Vault, now: Stamp) -> Result<Throttle, ReceiptsEr
             Outcome::Failed(what) if COUNTED.contains(&what.as_str()) => {
                 throttle.failed(account, from.into(), entry.at);
             }
-            Outcome::Done(_) => throttle.succeeded(account, from.into()),
-            Outcome::Failed(_) | Outcome::Granted | Outcome::Refused(_) => {}
+            // Both factors: an identity provider's word may be one alone.
+            Outcome::Done(told) if told["change"] != "first-factor" => {
+                throttle.succeeded(account, from.into());
+            }
+            Outcome::Done(_) | Outcome::Failed(_) | Outcome::Granted | Outcome::Refused(_) => {}
         }
     }
     Ok(throttle)

@@ -24,6 +24,7 @@ use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::intake::Intake;
+use crate::shell::vault::oidc::{Provider, Question};
 use crate::shell::vault::place::Place;
 use crate::shell::vault::users::UserStore;
 use crate::web::WebError;
@@ -58,6 +59,8 @@ pub(super) struct Shared {
     pub(super) drawing: Semaphore,
     /// Those, and who waits for it.
     pub(super) drawing_or_waiting: Semaphore,
+    /// Who else says who somebody is.
+    pub(super) provider: Option<Arc<Provider>>,
     pub(super) decoy: Password,
     pub(super) cost: Cost,
     /// Names that requests may have in `Host`, besides those of loopback.
@@ -96,6 +99,8 @@ pub(super) enum Step {
     AddPasskey,
     /// By an invitation.
     Enrol { shown: Kept, password: Password, totp: totp::Secret },
+    /// At the identity provider; which browser it is says a cookie.
+    Oidc { question: Box<Question>, browser: Kept },
 }
 
 /// A recording that somebody may hear for a while.
@@ -129,6 +134,7 @@ impl Shared {
             hashing_or_waiting: Semaphore::new(HASHING_OR_WAITING_MAX),
             drawing: Semaphore::new(1),
             drawing_or_waiting: Semaphore::new(DRAWING_OR_WAITING_MAX),
+            provider: None,
             decoy: Password::decoy(cost, &mut OsRandom::new()?),
             cost,
             names,

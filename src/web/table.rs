@@ -11,6 +11,7 @@ use crate::archive::access::Action;
 use crate::web::account;
 use crate::web::call::Call;
 use crate::web::manifest;
+use crate::web::oidc;
 use crate::web::openapi;
 use crate::web::passkeys;
 use crate::web::people;
@@ -133,6 +134,15 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         method: Method::GET,
+        path: oidc::PAGE,
+        rule: Rule::Public,
+        id: "pageOidc",
+        about: "The page, where an identity provider sends people back to.",
+        fields: &[],
+        run: run!(ui::page),
+    },
+    Route {
+        method: Method::GET,
         path: "/api/v1/openapi.json",
         rule: Rule::Anybody,
         id: "openapi",
@@ -166,6 +176,37 @@ pub(super) static ROUTES: &[Route] = &[
         about: "Begins to sign in with a passkey alone, which then has to know who uses it. Goes on at /api/v1/login/factor.",
         fields: &[],
         run: run!(passkeys::begin),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/login",
+        rule: Rule::Anybody,
+        id: "loginWays",
+        about: "In which ways one signs in here.",
+        fields: &[],
+        run: run!(oidc::ways),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/login/oidc",
+        rule: Rule::Anybody,
+        id: "loginOidc",
+        about: "Begins to sign in by the identity provider: `url` is where the browser goes.",
+        fields: &[],
+        run: run!(oidc::begin),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/login/oidc/finish",
+        rule: Rule::Anybody,
+        id: "loginOidcFinish",
+        about: "Goes on with what the identity provider has sent the browser back with: signs in, or gives `pending` for our own second factor.",
+        fields: &[
+            needed("state", Kind::Text, "as it came back"),
+            needed("code", Kind::Text, "as it came back"),
+            may("iss", Kind::Text, "as it came back"),
+        ],
+        run: run!(oidc::finish),
     },
     Route {
         method: Method::POST,

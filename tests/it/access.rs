@@ -2,7 +2,9 @@
 
 mod browser;
 mod kept;
+mod oidc;
 mod page;
+mod passkey;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -53,6 +53,7 @@ impl Users {
                 let place = user.recovery.iter().position(|one| *one == kept).ok_or(UsersFault::Code)?;
                 user.recovery.remove(place);
             }
+            Factor::Provider => {}
             Factor::Passkey(number, shown) => {
                 let passkey = user.passkeys.get_mut(&number).ok_or(UsersFault::NoPasskey(number))?;
                 if passkey.blocked.is_some() {

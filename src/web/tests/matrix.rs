@@ -40,7 +40,11 @@ const fn role(route: &'static str, roles: &'static [&'static str]) -> Said {
 const SAID: &[Said] = &[
     open("page"),
     open("pageFile"),
+    open("pageOidc"),
     open("openapi"),
+    open("loginWays"),
+    open("loginOidc"),
+    open("loginOidcFinish"),
     open("login"),
     open("loginFactor"),
     open("enrol"),
@@ -135,6 +139,7 @@ fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool
         "loginFactor" | "enrolConfirm" => json!({ "pending": "x", "code": "000000" }),
         "enrol" => json!({ "invite": "x", "password": "y" }),
         "stepUp" => json!({ "code": "abc" }),
+        "loginOidcFinish" => json!({ "state": "x", "code": "y" }),
         "enrolPasskey" => json!({ "pending": "x" }),
         "addPasskey" => json!({ "pending": "x", "passkey": { "id": "AA", "response": {} } }),
         "changePassword" => json!({ "password": "x", "new_password": "y" }),
@@ -162,7 +167,11 @@ fn the_requirements_name_each_route_and_no_other() {
             [
                 "page",
                 "pageFile",
+                "pageOidc",
                 "openapi",
+                "loginWays",
+                "loginOidc",
+                "loginOidcFinish",
                 "login",
                 "loginFactor",
                 "enrol",
@@ -237,8 +246,15 @@ fn every_route_for_every_role_is_as_the_requirements_say() {
                 !["login", "loginFactor", "enrol", "enrolConfirm", "stepUp", "sound", "peaks", "agree"]
                     .contains(&said.route)
                     && !["askForUser", "disableUser", "revokeToken", "manifest"].contains(&said.route)
-                    && !["enrolPasskey", "stepUpPasskey", "addPasskey", "removePasskey"]
-                        .contains(&said.route)
+                    && ![
+                        "loginOidc",
+                        "loginOidcFinish",
+                        "enrolPasskey",
+                        "stepUpPasskey",
+                        "addPasskey",
+                        "removePasskey",
+                    ]
+                    .contains(&said.route)
                     && !["endSession", "changePassword", "endSessions"].contains(&said.route);
             assert!(!reaches_something || succeeded > 0, "nobody gets through to {}", said.route);
         }

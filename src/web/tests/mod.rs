@@ -21,6 +21,7 @@ use crate::archive::password::{Cost, Password};
 use crate::archive::reach::Reach;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{IndexKeys, Indexed};
+use crate::archive::throttle::Network;
 use crate::archive::totp;
 use crate::archive::user::{NewFactor, Roles, UserName};
 use crate::archive::users::Change;
@@ -150,7 +151,7 @@ impl World {
     pub(super) fn browser(&self, user: &str, factor_age_s: u64) -> Browser {
         let (now, mut random) = (clock::now(), OsRandom::new().unwrap());
         let mut sessions = lock(&self.shared.sessions);
-        let opened = sessions.begin(user, here().ip().into(), now, &mut random);
+        let opened = sessions.begin(user, Network::from(here().ip()), now, &mut random);
         sessions.age(&opened.id, now.before(std::time::Duration::from_secs(factor_age_s)));
         Browser { id: opened.id.to_string(), csrf: opened.csrf.to_string() }
     }

@@ -136,7 +136,9 @@ fn what_strangers_send_in_place_of_a_passkey_lets_nobody_in() {
         assert_eq!(kind(&alone(&world, &mut key).await.1), "passkey");
         key.origin = format!("https://{HOST}");
         // One that nobody has, and one that says it is another's.
-        assert_eq!(kind(&alone(&world, &mut Soft { handle: "AAAA".into(), ..soft(9) }).await.1), "passkey");
+        let mut strange = soft(9);
+        strange.handle = "AAAA".into();
+        assert_eq!(kind(&alone(&world, &mut strange).await.1), "passkey");
         for nonsense in [json!({}), json!({ "id": "AA" }), json!({ "id": 1, "response": [] })] {
             let begun = begin(&world).await;
             assert_eq!(kind(&finish(&world, &begun, &nonsense).await.1), "request");

@@ -3,6 +3,7 @@
 import { explain, get, proven, stepUp } from "./api.js";
 import { announce, ask, button, field, h, heading, option, put, table } from "./dom.js";
 import { time, word } from "./format.js";
+import * as security from "./security.js";
 import { t } from "./strings.js";
 import { rolesOf } from "./users.js";
 
@@ -27,6 +28,7 @@ export async function show(context) {
     heading(t("nav.account")),
     facts,
     h("p", { class: "actions" }, again, hears && button(t("glass"), { class: "danger", onclick: () => breakGlass(context) })),
+    await security.show(context, me),
     tokens(context, me),
   ];
 }
