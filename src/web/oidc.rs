@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::archive::access::Action;
 use crate::archive::entry::Outcome;
-use crate::archive::once::{self, Kept};
+use crate::archive::once;
 use crate::archive::passkey::Party;
 use crate::archive::user::{Factor, Standing, UserName};
 use crate::archive::users::Change;

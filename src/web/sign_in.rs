@@ -250,7 +250,8 @@ pub(super) async fn me(shared: Arc<Shared>, call: Call) -> Result<Response, Prob
         json!({
             "begun": session.begun,
             "ends": session.begun.after(LASTS),
-            "second_factor": session.second_factor,
+            // An identity provider may not have said when.
+            "second_factor": Some(session.second_factor).filter(|shown| *shown != Stamp::ZERO),
             "glass_broken_until": session.glass_broken_until.filter(|until| call.now < *until),
         })
     });

@@ -65,7 +65,7 @@ impl OidcConfig {
     fn may_ask(&self, address: &str) -> bool {
         let plain = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
         let is_loopback = |prefix: &&str| {
-            address.strip_prefix(**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
+            address.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
         };
         address.starts_with("https://")
             || (self.loopback_http && plain.iter().any(|prefix| is_loopback(&prefix)))
@@ -150,7 +150,7 @@ impl Provider {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Credentials {
-            client_secret: Zeroizing<String>,
+            client_secret: String,
         }
         let read = |path: &Path| {
             let path = home.join(path);
@@ -185,7 +185,7 @@ impl Provider {
             what: fault.to_string(),
         };
         let client = builder.build().map_err(http)?;
-        let (config, secret) = (config.clone(), credentials.client_secret);
+        let (config, secret) = (config.clone(), Zeroizing::new(credentials.client_secret));
         Ok(Self { config, secret, client, known: Mutex::default() })
     }
 
@@ -218,7 +218,7 @@ impl Provider {
     pub async fn redeem(&self, code: &str, question: &Question, now: Stamp) -> Result<Claims, OidcError> {
         #[derive(Deserialize)]
         struct Answer {
-            id_token: Zeroizing<String>,
+            id_token: String,
         }
         let metadata = self.metadata(now).await?;
         let body = form(&[
