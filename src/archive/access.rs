@@ -100,6 +100,8 @@ pub enum Action {
     BreakGlass,
     /// Have a token for a program, or take one back.
     MakeToken,
+    /// Change what proves who one is: password, passkeys, recovery codes.
+    ChangeOwn,
     /// Prove who one is.
     SignIn,
     /// Show the second factor again.
@@ -390,7 +392,7 @@ fn rule(action: Action) -> Rule {
         Action::ManageUsers => (&[Admin], true, true),
         Action::ApproveUsers => (&[Admin, Custodian], false, true),
         Action::BreakGlass => (&[Reviewer, Compliance], true, true),
-        Action::MakeToken => (&Role::ALL, false, true),
+        Action::MakeToken | Action::ChangeOwn => (&Role::ALL, false, true),
         // By what proves who one is, not by a role.
         Action::SignIn | Action::StepUp | Action::SignOut => (&[], false, false),
     };

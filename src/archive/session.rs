@@ -18,6 +18,7 @@ use crate::seal::random::Randomness;
 #[derive(Debug, Default)]
 pub struct Sessions {
     by_id: BTreeMap<[u8; 32], Session>,
+    next: u64,
 }
 
 /// A session.
@@ -25,8 +26,10 @@ pub struct Sessions {
 pub struct Session {
     /// Whose it is.
     pub user: String,
-    /// From where they signed in.
-    pub from: Network,
+    /// Its number, for lists: says nothing of its id.
+    pub number: u64,
+    /// From where they signed in, and with what.
+    pub from: Client,
     /// When they signed in.
     pub begun: Stamp,
     /// When it was used last.
@@ -36,6 +39,37 @@ pub struct Session {
     /// Until when it reaches beyond its user's teams and trunks.
     pub glass_broken_until: Option<Stamp>,
     csrf: Kept,
+}
+
+/// At what somebody signs in.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Client {
+    /// Where it is.
+    pub network: Network,
+    /// The same, as people write it.
+    pub address: String,
+    /// Which browser it says it is.
+    pub browser: String,
+}
+
+impl Client {
+    /// One that says of itself what is in `User-Agent`: of that a word for the browser and one for the system, for people
+    /// to know it again. Nothing is decided by it.
+    pub fn new(network: Network, address: String, agent: &str) -> Self {
+        let named = |names: &[(&str, &str)]| {
+            names.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| (*name).to_owned())
+        };
+        // Who calls themselves by several names is who comes first here.
+        let words = [named(BROWSERS), named(SYSTEMS)];
+        let browser = words.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        Self { network, address, browser }
+    }
+}
+
+impl From<Network> for Client {
+    fn from(network: Network) -> Self {
+        Self { network, address: String::new(), browser: String::new() }
+    }
 }
 
 /// What a browser is given.
@@ -64,8 +98,27 @@ impl Session {
 }
 
 impl Sessions {
-    /// Begins one, for somebody who has just shown both factors. The oldest of theirs ends where they have too many.
-    pub fn begin(&mut self, user: &str, from: Network, now: Stamp, random: &mut dyn Randomness) -> Opened {
+    /// Begins one, for somebody who has just shown both factors.
+    pub fn begin(
+        &mut self,
+        user: &str,
+        from: impl Into<Client>,
+        now: Stamp,
+        random: &mut dyn Randomness,
+    ) -> Opened {
+        self.begin_after(user, from.into(), now, now, random)
+    }
+
+    /// The same, for somebody who has shown the second factor elsewhere, at some time. The oldest of theirs ends where they
+    /// have too many.
+    pub fn begin_after(
+        &mut self,
+        user: &str,
+        from: Client,
+        second_factor: Stamp,
+        now: Stamp,
+        random: &mut dyn Randomness,
+    ) -> Opened {
         self.by_id.retain(|_, session| session.is_live(now));
         let oldest = |of: Option<&str>, all: &BTreeMap<[u8; 32], Session>| {
             let theirs = all.iter().filter(|(_, one)| of.is_none_or(|user| one.user == user));
@@ -82,12 +135,15 @@ impl Sessions {
         {
             self.by_id.remove(&id);
         }
+        let number = self.next;
+        self.next += 1;
         let session = |csrf| Session {
             user: user.into(),
+            number,
             from,
             begun: now,
             seen: now,
-            second_factor: now,
+            second_factor,
             glass_broken_until: None,
             csrf,
         };
@@ -132,6 +188,28 @@ impl Sessions {
         self.by_id.retain(|_, session| session.user != user);
     }
 
+    /// Those of a user that go on, by number.
+    pub fn of(&self, user: &str, now: Stamp) -> Vec<&Session> {
+        let theirs = self.by_id.values().filter(|session| session.user == user && session.is_live(now));
+        let mut all: Vec<_> = theirs.collect();
+        all.sort_unstable_by_key(|session| session.number);
+        all
+    }
+
+    /// Ends one of a user. Whether there was one.
+    pub fn end_number(&mut self, user: &str, number: u64) -> bool {
+        let before = self.by_id.len();
+        self.by_id.retain(|_, session| session.user != user || session.number != number);
+        self.by_id.len() < before
+    }
+
+    /// Ends all of a user but one. How many there were.
+    pub fn end_others(&mut self, user: &str, number: u64) -> usize {
+        let before = self.by_id.len();
+        self.by_id.retain(|_, session| session.user != user || session.number == number);
+        before - self.by_id.len()
+    }
+
     /// For tests: the second factor was shown then.
     #[cfg(test)]
     pub(crate) fn age(&mut self, id: &str, second_factor: Stamp) {
@@ -153,6 +231,25 @@ pub const IDLE: Duration = Duration::from_secs(15 * 60);
 pub const LASTS: Duration = Duration::from_secs(12 * 3_600);
 /// How long it reaches further once the glass is broken.
 pub const GLASS_BROKEN: Duration = Duration::from_secs(15 * 60);
+/// How browsers and systems are known by what they send: the first that fits.
+const BROWSERS: &[(&str, &str)] = &[
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chromium/", "Chromium"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+    ("curl/", "curl"),
+];
+const SYSTEMS: &[(&str, &str)] = &[
+    ("Android", "Android"),
+    ("iPhone", "iOS"),
+    ("iPad", "iOS"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+];
 /// Sessions that one user has at once.
 const OF_ONE_USER_MAX: usize = 16;
 /// Sessions that there are at once.
@@ -215,6 +312,33 @@ mod tests {
         assert!(sessions.find(&other.id, at(40)).is_some());
         sessions.end(&other.id);
         assert!(sessions.find(&other.id, at(40)).is_none());
+    }
+
+    #[test]
+    fn one_ends_one_of_ones_own_or_all_others() {
+        let (mut random, mut sessions) = (Seeded::new(&[6; 32], "session", 0), Sessions::default());
+        let agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36";
+        let client = |agent: &str| Client::new(here(), "192.0.2.1".into(), agent);
+        let mut begin = |user, at_s| {
+            let opened = sessions.begin(user, client(agent), at(at_s), &mut random);
+            (sessions.find(&opened.id, at(at_s)).unwrap().number, opened.id)
+        };
+        let (first, second, third, other) =
+            (begin("ewa", 0), begin("ewa", 1), begin("ewa", 2), begin("jan", 3));
+        let numbers =
+            |sessions: &Sessions| sessions.of("ewa", at(3)).iter().map(|one| one.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&sessions), [first.0, second.0, third.0]);
+        assert_eq!(sessions.of("ewa", at(3))[0].from.browser, "Chrome, Linux");
+        assert_eq!(client("<script>").browser, "");
+        assert!(!sessions.end_number("ewa", other.0), "another's");
+        assert!(sessions.end_number("ewa", first.0) && !sessions.end_number("ewa", first.0));
+        assert!(sessions.find(&first.1, at(3)).is_none());
+        // A step-up is no other session.
+        let stepped = sessions.step_up(&third.1, at(4), &mut random).unwrap();
+        assert_eq!(numbers(&sessions), [second.0, third.0]);
+        assert_eq!(sessions.end_others("ewa", third.0), 1);
+        assert!(sessions.find(&stepped.id, at(5)).is_some() && sessions.find(&other.1, at(5)).is_some());
+        assert!(sessions.of("ewa", at(4 + 900)).is_empty(), "what is over is in no list");
     }
 
     #[test]

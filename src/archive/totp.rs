@@ -103,7 +103,8 @@ pub fn step(now: Stamp) -> u64 {
     now.as_unix_millis() / (STEP_SECONDS * 1_000)
 }
 
-fn percent(text: &str) -> String {
+/// As it stands in addresses and forms (RFC 3986).
+pub fn percent(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::archive::access::{Action, Actor, Role};
 use crate::archive::once::{self, Invite, Kept};
+use crate::archive::passkey::{Passkey, Shown};
 use crate::archive::password::Password;
+use crate::archive::public_key::Base64Url;
 use crate::archive::reach::Reach;
 use crate::archive::totp;
 use crate::base::time::Stamp;
@@ -103,6 +105,9 @@ pub struct User {
     /// The last step whose code counted.
     pub(super) used: Option<u64>,
     pub(super) recovery: Vec<Kept>,
+    /// By number.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) passkeys: BTreeMap<u64, Passkey>,
 }
 
 /// What proved to be the second factor.
@@ -112,6 +117,19 @@ pub enum Factor {
     Totp(u64),
     /// A recovery code, which is used up.
     Recovery(Kept),
+    /// The passkey of a number.
+    Passkey(u64, Shown),
+    /// The word of an identity provider, which has seen two.
+    Provider,
+}
+
+/// The second factor that somebody begins with.
+#[derive(Clone, Debug)]
+pub enum NewFactor {
+    /// An app, and the step whose code showed that they have it.
+    Totp(totp::Secret, u64),
+    /// A passkey.
+    Passkey(Passkey),
 }
 
 impl Factor {
@@ -120,6 +138,8 @@ impl Factor {
         match self {
             Self::Totp(_) => "totp",
             Self::Recovery(_) => "recovery-code",
+            Self::Passkey(..) => "passkey",
+            Self::Provider => "oidc",
         }
     }
 }
@@ -138,6 +158,7 @@ impl User {
             totp: None,
             used: None,
             recovery: Vec::new(),
+            passkeys: BTreeMap::new(),
         }
     }
 
@@ -161,6 +182,32 @@ impl User {
     /// Recovery codes that are left.
     pub fn recovery_codes(&self) -> usize {
         self.recovery.len()
+    }
+
+    /// Passkeys, by number; those of who may not sign in are none.
+    pub fn passkeys(&self) -> impl Iterator<Item = (u64, &Passkey)> {
+        let all = self.passkeys.iter().filter(|_| self.standing == Standing::Active);
+        all.map(|(number, passkey)| (*number, passkey))
+    }
+
+    /// Passkeys that count.
+    pub fn good_passkeys(&self) -> Vec<&Passkey> {
+        self.passkeys().map(|(_, passkey)| passkey).filter(|passkey| passkey.blocked.is_none()).collect()
+    }
+
+    /// The passkey of an id.
+    pub fn passkey(&self, id: &Base64Url) -> Option<(u64, &Passkey)> {
+        self.passkeys().find(|(_, passkey)| passkey.id == *id)
+    }
+
+    /// As authenticators know them; nothing where they have no passkey.
+    pub fn handle(&self) -> Option<&Base64Url> {
+        self.passkeys.values().next().map(Passkey::handle)
+    }
+
+    /// Whether an app shows codes for them.
+    pub fn has_totp(&self) -> bool {
+        self.totp.is_some() && self.standing == Standing::Active
     }
 
     /// Whether an invitation of theirs is this one.

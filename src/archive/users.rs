@@ -9,6 +9,7 @@
 //! The vault's log has each change, with the SHA-256 of the state after it ([`Users::seal`]): a state that was edited
 //! does not open, and one that was put back is not the one that the log names.
 
+mod own;
 mod sealed;
 #[cfg(test)]
 mod tests;
@@ -20,10 +21,11 @@ use serde_json::json;
 
 use crate::archive::access::{Action, Role, conflict};
 use crate::archive::once::{Invite, Kept};
+use crate::archive::passkey::{Passkey, PasskeyFault};
 use crate::archive::password::Password;
+use crate::archive::public_key::Base64Url;
 use crate::archive::reach::Reach;
-use crate::archive::totp;
-use crate::archive::user::{Factor, Roles, Standing, TOKEN_DAYS_MAX, Token, User, UserName};
+use crate::archive::user::{Factor, NewFactor, Roles, Standing, TOKEN_DAYS_MAX, Token, User, UserName};
 use crate::base::time::Stamp;
 
 pub use crate::archive::users::sealed::SealedError;
@@ -95,10 +97,8 @@ pub enum Change {
         shown: Kept,
         /// Their password.
         password: Password,
-        /// Their second factor.
-        totp: totp::Secret,
-        /// The step whose code showed that they have it.
-        step: u64,
+        /// Their second factor, which they have shown.
+        factor: NewFactor,
         /// Of their recovery codes.
         recovery: Vec<Kept>,
     },
@@ -146,6 +146,45 @@ pub enum Change {
         /// Who.
         user: UserName,
     },
+    /// Another passkey.
+    AddPasskey {
+        /// Whose.
+        user: UserName,
+        /// It.
+        passkey: Passkey,
+    },
+    /// A passkey is of no use any more.
+    RemovePasskey {
+        /// Whose.
+        user: UserName,
+        /// Which.
+        number: u64,
+    },
+    /// There may be a copy of a passkey: it counts no more.
+    BlockPasskey {
+        /// Whose.
+        user: UserName,
+        /// Which.
+        number: u64,
+    },
+    /// Another password, or the same one hashed at another cost.
+    SetPassword {
+        /// Whose.
+        user: UserName,
+        /// It.
+        password: Password,
+        /// What it takes the place of: nothing else does.
+        before: Password,
+        /// Whether it is the same.
+        is_same: bool,
+    },
+    /// New recovery codes in place of all that there were.
+    SetRecovery {
+        /// Whose.
+        user: UserName,
+        /// Of them.
+        recovery: Vec<Kept>,
+    },
     /// A token for a program.
     MakeToken(Token),
     /// Taken back.
@@ -179,6 +218,24 @@ pub enum UsersFault {
     /// It counted before, or they have none.
     #[error("the code is not valid, or was used")]
     Code,
+    /// A passkey that proves nothing.
+    #[error(transparent)]
+    Passkey(#[from] PasskeyFault),
+    /// No such passkey.
+    #[error("there is no passkey {0} of yours")]
+    NoPasskey(u64),
+    /// Somebody has it already.
+    #[error("this passkey is registered already")]
+    SamePasskey,
+    /// Nothing would be left to sign in with.
+    #[error("this is the last second factor: add another one first")]
+    LastFactor,
+    /// Its name.
+    #[error("a passkey's name has 1 to {LABEL_BYTES_MAX} bytes")]
+    PasskeyName,
+    /// The password is another by now.
+    #[error("the password was changed in the meantime: begin anew")]
+    PasswordChanged,
     /// Roles that nobody has together.
     #[error("nobody is both {} and {}: {why}", one.as_str(), other.as_str())]
     Conflict {
@@ -221,6 +278,11 @@ impl Change {
             | Self::SetRoles { user, .. }
             | Self::Reset { user, .. }
             | Self::Disable { user }
+            | Self::AddPasskey { user, .. }
+            | Self::RemovePasskey { user, .. }
+            | Self::BlockPasskey { user, .. }
+            | Self::SetPassword { user, .. }
+            | Self::SetRecovery { user, .. }
             | Self::RevokeToken { user, .. } => user.clone(),
             Self::MakeToken(token) => token.user.clone(),
             Self::Agree { number, .. } => users.asked.get(number)?.user.clone(),
@@ -234,8 +296,26 @@ impl Change {
             Self::Add { roles, invite, by_custodian, .. } => {
                 json!({ "change": "add", "roles": roles, "until": invite.until, "custodian": by_custodian })
             }
-            Self::Enrol { .. } => json!({ "change": "enrol" }),
+            Self::Enrol { factor: NewFactor::Totp(..), .. } => json!({ "change": "enrol", "factor": "totp" }),
+            Self::Enrol { factor: NewFactor::Passkey(_), .. } => {
+                json!({ "change": "enrol", "factor": "passkey", "passkey": users.next })
+            }
+            Self::SignIn { factor: Factor::Passkey(number, shown), .. } => {
+                json!({ "change": "sign-in", "factor": "passkey", "passkey": number, "verified": shown.is_verified })
+            }
             Self::SignIn { factor, .. } => json!({ "change": "sign-in", "factor": factor.as_str() }),
+            Self::AddPasskey { passkey, .. } => {
+                json!({ "change": "add-passkey", "passkey": users.next, "party": passkey.party })
+            }
+            Self::RemovePasskey { number, .. } => json!({ "change": "remove-passkey", "passkey": number }),
+            Self::BlockPasskey { number, .. } => {
+                json!({ "change": "block-passkey", "passkey": number, "alarm": "passkey-copied" })
+            }
+            Self::SetPassword { is_same: true, .. } => json!({ "change": "rehash-password" }),
+            Self::SetPassword { .. } => json!({ "change": "set-password" }),
+            Self::SetRecovery { recovery, .. } => {
+                json!({ "change": "recovery-codes", "count": recovery.len() })
+            }
             Self::Ask { what, .. } => json!({ "change": "ask", "number": users.next, "what": what }),
             Self::Agree { number, .. } => {
                 json!({ "change": "agree", "number": number, "asked": users.asked.get(number) })
@@ -259,6 +339,9 @@ impl Change {
             Self::Bootstrap { .. } | Self::Enrol { .. } => true,
             Self::Add { .. } | Self::SignIn { .. } | Self::Ask { .. } => false,
             Self::MakeToken(_) | Self::RevokeToken { .. } => false,
+            Self::AddPasskey { .. } | Self::RemovePasskey { .. } | Self::BlockPasskey { .. } => false,
+            // Whose it is says which of them go on.
+            Self::SetPassword { .. } | Self::SetRecovery { .. } => false,
         }
     }
 }
@@ -303,6 +386,14 @@ impl Users {
         self.users.iter().find(|(_, user)| user.is_invited_by(&shown, now)).map(|(name, _)| name)
     }
 
+    /// Whose the passkey of an id is. Nobody has it twice, and no two have it.
+    pub fn passkey(&self, id: &Base64Url) -> Option<(&UserName, &User, u64, &Passkey)> {
+        let of = |(name, user): (_, &'_ User)| user.passkey(id).map(|(number, _)| (name, number));
+        let (name, number) = self.users.iter().find_map(of)?;
+        let user = self.users.get(name)?;
+        Some((name, user, number, user.passkeys.get(&number)?))
+    }
+
     /// The number that the next thing asked for, or token, has.
     pub fn next_number(&self) -> u64 {
         self.next
@@ -322,14 +413,8 @@ impl Users {
             Change::Add { user, roles, invite, by_custodian } => {
                 self.add(user, roles, invite, *by_custodian, now)?;
             }
-            Change::Enrol { user, shown, password, totp, step, recovery } => {
-                let enrolled = self.user_mut(user)?;
-                let is_it = |invite: &Invite| invite.kept == *shown && now < invite.until;
-                enrolled.invite.take_if(|invite| is_it(invite)).ok_or(UsersFault::Invitation)?;
-                enrolled.standing = Standing::Active;
-                (enrolled.password, enrolled.totp) = (Some(password.clone()), Some(totp.clone()));
-                (enrolled.used, enrolled.recovery) = (Some(*step), recovery.clone());
-                (enrolled.signed_in, enrolled.enrolled) = (Some(now), Some(now));
+            Change::Enrol { user, shown, password, factor, recovery } => {
+                self.enrol(user, (shown, password), factor, recovery, now)?;
             }
             Change::SignIn { user, factor } => self.sign_in(user, *factor, now)?,
             Change::Ask { by, user, what } => self.ask(by, user, what, now)?,
@@ -337,6 +422,13 @@ impl Users {
             Change::SetRoles { user, roles } => self.set_roles(user, roles)?,
             Change::Reset { user, invite } => self.reset(user, invite)?,
             Change::Disable { user } => self.disable(user)?,
+            Change::AddPasskey { user, passkey } => self.add_passkey(user, passkey)?,
+            Change::RemovePasskey { user, number } => self.remove_passkey(user, *number)?,
+            Change::BlockPasskey { user, number } => self.passkey_mut(user, *number)?.blocked = Some(now),
+            Change::SetPassword { user, password, before, .. } => {
+                self.set_password(user, password, before)?
+            }
+            Change::SetRecovery { user, recovery } => self.set_recovery(user, recovery)?,
             Change::MakeToken(token) => self.make_token(token, now)?,
             Change::RevokeToken { user, id } => {
                 let is_theirs = self.tokens.get(id).is_some_and(|token| token.user == *user);
@@ -384,24 +476,6 @@ impl Users {
             return Err(UsersFault::TooMany("users"));
         }
         self.users.insert(name.clone(), user);
-        Ok(())
-    }
-
-    fn sign_in(&mut self, name: &UserName, factor: Factor, now: Stamp) -> Result<(), UsersFault> {
-        let user = self.user_mut(name)?;
-        if user.standing != Standing::Active {
-            return Err(UsersFault::Code);
-        }
-        match factor {
-            // Another try with the same code may have been first.
-            Factor::Totp(step) if user.used.is_some_and(|used| step <= used) => return Err(UsersFault::Code),
-            Factor::Totp(step) => user.used = Some(step),
-            Factor::Recovery(kept) => {
-                let place = user.recovery.iter().position(|one| *one == kept).ok_or(UsersFault::Code)?;
-                user.recovery.remove(place);
-            }
-        }
-        user.signed_in = Some(now);
         Ok(())
     }
 
@@ -459,6 +533,7 @@ impl Users {
             password: None,
             totp: None,
             recovery: Vec::new(),
+            passkeys: BTreeMap::new(),
             ..user.clone()
         };
         self.tokens.retain(|_, token| token.user != *name);
@@ -505,4 +580,5 @@ pub const FOR_TOKENS: [Action; 4] = [Action::Search, Action::Show, Action::ReadL
 const USERS_MAX: usize = 10_000;
 const ASKED_MAX: usize = 1_000;
 const TOKENS_MAX: usize = 32;
-const LABEL_BYTES_MAX: usize = 128;
+/// Bytes of what somebody calls a token or a passkey.
+pub const LABEL_BYTES_MAX: usize = 128;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::archive::access::{Actor, Grant};
 use crate::archive::details::Details;
 use crate::archive::once::Shown;
 use crate::archive::record::Record;
-use crate::archive::session::Session;
+use crate::archive::session::{Client, Session};
 use crate::archive::throttle::Network;
 use crate::archive::user::UserName;
 use crate::base::time::Stamp;
@@ -24,6 +24,8 @@ use crate::web::problem::Problem;
 pub(super) struct Call {
     pub(super) now: Stamp,
     pub(super) from: IpAddr,
+    /// Our own name and port, as the request has them.
+    pub(super) host: String,
     /// Of the path, by name.
     pub(super) params: Vec<(&'static str, String)>,
     pub(super) query: Vec<(String, String)>,
@@ -52,6 +54,12 @@ impl Call {
 
     pub(super) fn origin(&self) -> String {
         self.from.to_canonical().to_string()
+    }
+
+    /// What asks, for lists of sessions.
+    pub(super) fn client(&self) -> Client {
+        let agent = self.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+        Client::new(self.network(), self.origin(), agent)
     }
 
     pub(super) fn param(&self, name: &str) -> &str {

@@ -79,6 +79,7 @@ async fn answer(
     let mut call = Call {
         now,
         from,
+        host: host.clone(),
         params,
         query,
         headers,
@@ -250,6 +251,10 @@ fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, Problem> {
 /// That what is sent is what the table has, and of its kind.
 fn check_fields(route: &Route, call: &Call) -> Result<(), Problem> {
     let known = |name: &str| route.fields.iter().find(|field| field.name == name);
+    // Of the page: whoever sends people to it may add what they like, and none of it is read here.
+    if route.rule == Rule::Public {
+        return Ok(());
+    }
     let strange = |name: &str| Problem::bad(format!("`{name}` is not known here: see /api/v1/openapi.json"));
     if !route.changes() {
         for (name, value) in &call.query {
@@ -270,7 +275,7 @@ fn check_fields(route: &Route, call: &Call) -> Result<(), Problem> {
             Kind::Number => value.is_u64(),
             Kind::Flag => value.is_boolean(),
             Kind::Texts => is_texts(),
-            Kind::Roles => value.is_object(),
+            Kind::Roles | Kind::Passkey => value.is_object(),
             Kind::Reason => value.as_object().is_some_and(|reason| {
                 reason
                     .iter()

@@ -7,12 +7,15 @@
 //!
 //! All that is decided is decided by [`crate::archive`]; nothing is released that the vault's log does not have.
 
+mod account;
 mod call;
 mod connections;
 mod guard;
 mod log;
 mod manifest;
+mod oidc;
 mod openapi;
+mod passkeys;
 mod people;
 mod places;
 mod play;
@@ -50,6 +53,7 @@ use crate::shell::vault::home::VaultError;
 use crate::shell::vault::intake::serve::TLS;
 use crate::shell::vault::intake::tls::{Authority, TlsError, web_config_of};
 use crate::shell::vault::intake::{Intake, IntakeError};
+use crate::shell::vault::oidc::{OidcError, Provider};
 use crate::shell::vault::users::UsersError;
 use crate::web::connections::{Peer, Served};
 use crate::web::shared::Shared;
@@ -91,6 +95,9 @@ pub enum WebError {
     /// The log, which says who failed to sign in just now.
     #[error("reading in the vault's log who failed to sign in: {0}")]
     Log(#[from] ReceiptsError),
+    /// The identity provider's credentials.
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -130,7 +137,9 @@ impl Web {
             _ => Certificate::Own { authority: Box::new(authority), names: config.names.clone() },
         };
         certificate.config(clock::now())?;
-        let shared = Shared::new(intake, names, config.password)?;
+        let provider = config.oidc.as_ref().map(|oidc| Provider::open(&home, oidc)).transpose()?;
+        let mut shared = Shared::new(intake, names, config.password)?;
+        shared.provider = provider.map(Arc::new);
         shared.users.users(shared.vault())?;
         let listen = |source| WebError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;

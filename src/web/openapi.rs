@@ -106,6 +106,7 @@ fn schema(kind: Kind) -> Value {
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Roles => json!({ "$ref": "#/components/schemas/Roles" }),
+        Kind::Passkey => json!({ "type": "object", "required": ["id", "response"] }),
         Kind::Reason => json!({ "$ref": "#/components/schemas/Reason" }),
     }
 }

@@ -9,10 +9,12 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::archive::access::Action;
+use crate::archive::entry::Outcome;
 use crate::archive::once::{self, Invite, Shown};
 use crate::archive::user::{Roles, Standing, TOKEN_DAYS_MAX, Token, User, UserName};
 use crate::archive::users::{Change, Users, UsersFault, Wish};
 use crate::base::time::Stamp;
+use crate::shell::clock;
 use crate::shell::vault::users::{Planned, Voice};
 use crate::web::call::{Call, json as answer, ok};
 use crate::web::problem::Problem;
@@ -21,13 +23,17 @@ use crate::web::shared::{Shared, beside, lock, random};
 /// All users.
 pub(super) async fn list(shared: Arc<Shared>, _: Call) -> Result<Response, Problem> {
     let users = beside(&shared, |shared| Ok(shared.users.users(shared.vault())?)).await?;
-    let all: Vec<_> = users.all().map(|(name, user)| told(name, user)).collect();
+    let all: Vec<_> = {
+        let sessions = lock(&shared.sessions);
+        let now = clock::now();
+        users.all().map(|(name, user)| told(name, user, sessions.of(name.as_str(), now).len())).collect()
+    };
     let asked: Vec<_> =
         users.asked().map(|(number, asked)| json!({ "number": number, "asked": asked })).collect();
     Ok(ok(&json!({ "users": all, "asked": asked })))
 }
 
-fn told(name: &UserName, user: &User) -> Value {
+fn told(name: &UserName, user: &User, sessions: usize) -> Value {
     json!({
         "user": name,
         "roles": user.roles,
@@ -36,6 +42,8 @@ fn told(name: &UserName, user: &User) -> Value {
         "signed_in": user.signed_in,
         "has_second_factor": user.standing == Standing::Active,
         "recovery_codes": user.recovery_codes(),
+        "passkeys": user.good_passkeys().len(),
+        "sessions": sessions,
     })
 }
 
@@ -102,6 +110,23 @@ pub(super) async fn disable(shared: Arc<Shared>, call: Call) -> Result<Response,
     Ok(ok(&json!({ "user": user, "standing": Standing::Disabled })))
 }
 
+/// Ends all of somebody's sessions. They may sign in again.
+pub(super) async fn end_sessions(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
+    let (user, grant) = (named(&call)?, Arc::clone(call.grant()?));
+    let (known, now) = (user.clone(), call.now);
+    beside(&shared, move |shared| {
+        let users = shared.users.users(shared.vault())?;
+        users.get(&known).ok_or_else(|| UsersFault::Unknown(known.clone()))?;
+        let ended = lock(&shared.sessions).of(known.as_str(), now).len();
+        let told = Outcome::Done(json!({ "change": "end-sessions", "ended": ended }));
+        shared.vault().log.outcome(&grant, told).map_err(|fault| Problem::unlogged(&fault))
+    })
+    .await?;
+    let ended = lock(&shared.sessions).of(user.as_str(), call.now).len();
+    lock(&shared.sessions).end_all(user.as_str());
+    Ok(ok(&json!({ "user": user, "ended": ended })))
+}
+
 /// Makes a token for a program that acts for whoever asks.
 pub(super) async fn make_token(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let user = call.who()?.name.clone();
@@ -128,7 +153,7 @@ pub(super) async fn revoke_token(shared: Arc<Shared>, call: Call) -> Result<Resp
 }
 
 /// Has something happen that was granted.
-async fn granted<T: Default + Send + 'static>(
+pub(super) async fn granted<T: Default + Send + 'static>(
     shared: &Arc<Shared>,
     call: &Call,
     plan: impl FnOnce(&Users) -> Result<Planned<T>, UsersFault> + Send + 'static,
@@ -141,10 +166,10 @@ async fn granted<T: Default + Send + 'static>(
     .await
 }
 
-fn end_all(shared: &Shared, user: &UserName) {
+pub(super) fn end_all(shared: &Shared, user: &UserName) {
     lock(&shared.sessions).end_all(user.as_str());
     lock(&shared.throttle).forget(user.as_str());
-    lock(&shared.pending).retain(|_, pending| pending.user != *user);
+    lock(&shared.pending).retain(|_, pending| pending.user.as_ref() != Some(user));
 }
 
 fn named(call: &Call) -> Result<UserName, Problem> {

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::archive::access::Refusal;
+use crate::archive::passkey::PasskeyFault;
 use crate::archive::throttle::Wait;
 use crate::archive::users::UsersFault;
 use crate::base::time::Stamp;
@@ -107,7 +108,7 @@ impl From<Refusal> for Problem {
             Refusal::Token => "token",
             Refusal::SecondPerson { .. } => "second-person",
             Refusal::SecondFactor => {
-                let detail = format!("{refusal}: POST the code to /api/v1/step-up, then ask again");
+                let detail = format!("{refusal}: POST a code to /api/v1/step-up, then ask again");
                 return Self::new(StatusCode::FORBIDDEN, "second-factor", detail);
             }
             Refusal::Reason => {
@@ -134,6 +135,14 @@ impl From<UsersFault> for Problem {
             UsersFault::Unknown(_) | UsersFault::NotAsked(_) | UsersFault::NoToken(_) => {
                 (StatusCode::NOT_FOUND, "not-found")
             }
+            UsersFault::NoPasskey(_) => (StatusCode::NOT_FOUND, "not-found"),
+            UsersFault::Passkey(PasskeyFault::Copied | PasskeyFault::Blocked) => {
+                (StatusCode::UNAUTHORIZED, "passkey-copied")
+            }
+            UsersFault::Passkey(_) => (StatusCode::UNAUTHORIZED, "passkey"),
+            UsersFault::PasskeyName => (StatusCode::BAD_REQUEST, "request"),
+            UsersFault::SamePasskey => (StatusCode::CONFLICT, "passkey-known"),
+            UsersFault::LastFactor => (StatusCode::CONFLICT, "last-factor"),
             UsersFault::Code => (StatusCode::UNAUTHORIZED, "code"),
             UsersFault::Invitation => (StatusCode::UNAUTHORIZED, "invitation"),
             UsersFault::NeedsSecond | UsersFault::SamePerson => (StatusCode::FORBIDDEN, "second-person"),

@@ -36,11 +36,16 @@ pub(super) fn failures(vault: &Vault, now: Stamp) -> Result<Throttle, ReceiptsEr
         let Ok(from) = entry.origin.parse::<IpAddr>() else { continue };
         let account = entry.actor.trim_start_matches("user:");
         match &entry.outcome {
+            // Nothing can be guessed of a passkey, and nobody is to lock out its owner by it.
+            Outcome::Failed(what) if what == PASSKEY => throttle.failed("", from.into(), entry.at),
             Outcome::Failed(what) if COUNTED.contains(&what.as_str()) => {
                 throttle.failed(account, from.into(), entry.at);
             }
-            Outcome::Done(_) => throttle.succeeded(account, from.into()),
-            Outcome::Failed(_) | Outcome::Granted | Outcome::Refused(_) => {}
+            // Both factors: an identity provider's word may be one alone.
+            Outcome::Done(told) if told["change"] != "first-factor" => {
+                throttle.succeeded(account, from.into());
+            }
+            Outcome::Done(_) | Outcome::Failed(_) | Outcome::Granted | Outcome::Refused(_) => {}
         }
     }
     Ok(throttle)
@@ -55,6 +60,7 @@ pub(super) const COUNTED: [&str; 3] = [NAME_OR_PASSWORD, INVITATION, CODE];
 pub(super) const NAME_OR_PASSWORD: &str = "name or password";
 pub(super) const INVITATION: &str = "invitation";
 pub(super) const CODE: &str = "code";
+pub(super) const PASSKEY: &str = "passkey";
 /// Where somebody signed in within this, others do not lock them out.
 const LOOKED_BACK: Duration = Duration::from_secs(30 * 86_400);
 const ENTRIES: u64 = 4_096;

@@ -9,7 +9,9 @@ use tokio::sync::Semaphore;
 use crate::archive::access::{Action, Grant};
 use crate::archive::entry::{Entry, Outcome, Resource, SCHEMA};
 use crate::archive::once::{self, Kept, Shown};
+use crate::archive::passkey::{Challenge, Party};
 use crate::archive::password::{Cost, Password};
+use crate::archive::public_key::Base64Url;
 use crate::archive::rate::Rate;
 use crate::archive::reach::Belongs;
 use crate::archive::record::Record;
@@ -22,6 +24,7 @@ use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
 use crate::shell::vault::home::Vault;
 use crate::shell::vault::intake::Intake;
+use crate::shell::vault::oidc::{Provider, Question};
 use crate::shell::vault::place::Place;
 use crate::shell::vault::users::UserStore;
 use crate::web::WebError;
@@ -56,31 +59,48 @@ pub(super) struct Shared {
     pub(super) drawing: Semaphore,
     /// Those, and who waits for it.
     pub(super) drawing_or_waiting: Semaphore,
+    /// Who else says who somebody is.
+    pub(super) provider: Option<Arc<Provider>>,
     pub(super) decoy: Password,
     pub(super) cost: Cost,
     /// Names that requests may have in `Host`, besides those of loopback.
     pub(super) names: Vec<String>,
 }
 
-/// Who has shown one factor.
+/// Somebody who is half way through proving who they are.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
-    pub(super) user: UserName,
+    /// Nobody knows before a passkey has said so.
+    pub(super) user: Option<UserName>,
     pub(super) from: Network,
     pub(super) until: Stamp,
     pub(super) step: Step,
+    /// What a passkey may answer, once.
+    pub(super) asked: Option<Asked>,
 }
 
-/// What the second one is for.
+/// What is asked of a passkey, and in whose name.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) challenge: Challenge,
+    pub(super) party: Party,
+    /// Of whom one is made, as authenticators know them; empty where one is used.
+    pub(super) handle: Base64Url,
+}
+
+/// What the next thing that is shown is for.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
+    /// The second factor, after a password; or a passkey alone.
     SignIn,
+    /// The second factor again.
+    StepUp,
+    /// Another passkey.
+    AddPasskey,
     /// By an invitation.
-    Enrol {
-        shown: Kept,
-        password: Password,
-        totp: totp::Secret,
-    },
+    Enrol { shown: Kept, password: Password, totp: totp::Secret },
+    /// At the identity provider; which browser it is says a cookie.
+    Oidc { question: Box<Question>, browser: Kept },
 }
 
 /// A recording that somebody may hear for a while.
@@ -114,6 +134,7 @@ impl Shared {
             hashing_or_waiting: Semaphore::new(HASHING_OR_WAITING_MAX),
             drawing: Semaphore::new(1),
             drawing_or_waiting: Semaphore::new(DRAWING_OR_WAITING_MAX),
+            provider: None,
             decoy: Password::decoy(cost, &mut OsRandom::new()?),
             cost,
             names,
@@ -140,6 +161,28 @@ impl Shared {
     pub(super) fn pending(&self, shown: &str, from: Network, now: Stamp) -> Result<Pending, Problem> {
         let pending = lock(&self.pending).get(&Kept::of(shown).bytes()).cloned();
         pending.filter(|one| now < one.until && one.from == from).ok_or_else(Problem::pending)
+    }
+
+    /// The same, with what a passkey may answer: that is answered now, whatever the answer is.
+    pub(super) fn take_asked(
+        &self,
+        shown: &str,
+        from: Network,
+        now: Stamp,
+    ) -> Result<(Pending, Asked), Problem> {
+        let mut pending = self.pending(shown, from, now)?;
+        let mut all = lock(&self.pending);
+        let asked = all.get_mut(&Kept::of(shown).bytes()).and_then(|one| one.asked.take());
+        pending.asked = None;
+        Ok((pending, asked.ok_or_else(Problem::pending)?))
+    }
+
+    /// Has a passkey asked something by who is half way through already.
+    pub(super) fn ask_again(&self, shown: &str, asked: Asked) -> Result<(), Problem> {
+        let mut all = lock(&self.pending);
+        let pending = all.get_mut(&Kept::of(shown).bytes()).ok_or_else(Problem::pending)?;
+        pending.asked = Some(asked);
+        Ok(())
     }
 
     pub(super) fn forget_pending(&self, shown: &str) {

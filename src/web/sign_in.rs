@@ -13,16 +13,18 @@ use serde_json::json;
 use crate::archive::access::{Action, SECOND_FACTOR_MINUTES};
 use crate::archive::entry::Outcome;
 use crate::archive::once::{self, Kept};
+use crate::archive::passkey::Party;
 use crate::archive::password::{Password, PasswordFault};
 use crate::archive::session::{IDLE, LASTS, Opened};
 use crate::archive::throttle::{Network, Wait};
 use crate::archive::totp;
-use crate::archive::user::UserName;
-use crate::archive::users::{Change, Users};
+use crate::archive::user::{NewFactor, User, UserName};
+use crate::archive::users::{Change, Users, UsersFault};
 use crate::base::time::Stamp;
 use crate::shell::clock;
-use crate::shell::vault::users::Voice;
+use crate::shell::vault::users::{UsersError, Voice};
 use crate::web::call::{Call, ok};
+use crate::web::passkeys;
 use crate::web::problem::Problem;
 use crate::web::qr;
 use crate::web::recall::{CODE, INVITATION, NAME_OR_PASSWORD};
@@ -38,6 +40,7 @@ pub(super) async fn login(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let users = beside(&shared, |shared| Ok(shared.users.users(shared.vault())?)).await?;
     let known = name.as_ref().and_then(|name| users.get(name)).and_then(|user| user.password()).cloned();
     let is_known = known.is_some();
+    let outdated = known.clone().filter(|kept| kept.cost() != shared.cost);
     let (kept, password) = (known.unwrap_or_else(|| shared.decoy.clone()), call.text("password").to_owned());
     let fits = hashing(&shared, move || kept.is(&password)).await.inspect_err(|_| {
         // Nothing was tried.
@@ -46,10 +49,10 @@ pub(super) async fn login(shared: Arc<Shared>, call: Call) -> Result<Response, P
     match name.filter(|_| is_known && fits) {
         Some(user) => {
             lock(&shared.throttle).passed(&account, network);
-            let until = now.after(PENDING);
-            let shown =
-                shared.keep_pending(Pending { user, from: network, until, step: Step::SignIn }, now)?;
-            Ok(ok(&json!({ "pending": *shown, "factor": "totp", "until": until })))
+            if let Some(before) = outdated {
+                rehash(&shared, &call, &user, before).await?;
+            }
+            second_step(&shared, &call, &users, user)
         }
         None => {
             failed(&shared, &account, origin, Action::SignIn, NAME_OR_PASSWORD).await?;
@@ -58,20 +61,66 @@ pub(super) async fn login(shared: Arc<Shared>, call: Call) -> Result<Response, P
     }
 }
 
-/// The second one.
+/// What is to come after the first factor: a code, or the answer of a passkey.
+pub(super) fn second_step(
+    shared: &Shared,
+    call: &Call,
+    users: &Users,
+    user: UserName,
+) -> Result<Response, Problem> {
+    let (now, from, until) = (call.now, call.network(), call.now.after(PENDING));
+    let known = users.get(&user);
+    let asked = known.map(|user| passkeys::ask(call, user)).transpose()?.flatten();
+    let (asked, options) = asked.unzip();
+    let mut factors = Vec::new();
+    factors.extend(options.is_some().then_some("passkey"));
+    factors.extend(known.is_some_and(User::has_totp).then_some("totp"));
+    factors.push("recovery-code");
+    let pending = Pending { user: Some(user), from, until, step: Step::SignIn, asked };
+    let shown = shared.keep_pending(pending, now)?;
+    Ok(ok(&json!({ "pending": *shown, "factors": factors, "passkey": options, "until": until })))
+}
+
+/// The second one; or a passkey alone, which is both.
 pub(super) async fn factor(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let (now, network, origin) = (call.now, call.network(), call.origin());
-    let pending = shared.pending(call.text("pending"), network, now)?;
-    if !matches!(pending.step, Step::SignIn) {
-        return Err(Problem::pending());
-    }
-    let user = prove(&shared, &call, pending.user, Action::SignIn).await?;
+    let user = if call.body.get("passkey").is_some() {
+        let (pending, asked) = shared.take_asked(call.text("pending"), network, now)?;
+        if !matches!(pending.step, Step::SignIn) {
+            return Err(Problem::pending());
+        }
+        passkeys::prove(&shared, &call, pending.user, asked, Action::SignIn).await?
+    } else {
+        let pending = shared.pending(call.text("pending"), network, now)?;
+        let (Step::SignIn, Some(user)) = (pending.step, pending.user) else { return Err(Problem::pending()) };
+        prove(&shared, &call, user, Action::SignIn).await?
+    };
     shared.forget_pending(call.text("pending"));
     lock(&shared.throttle).succeeded(user.as_str(), network);
-    let opened = lock(&shared.sessions).begin(user.as_str(), network, clock::now(), &mut random()?);
+    let opened = lock(&shared.sessions).begin(user.as_str(), call.client(), clock::now(), &mut random()?);
     tracing::info!(user = user.as_str(), origin, "signed in");
     let users = beside(&shared, |shared| Ok(shared.users.users(shared.vault())?)).await?;
     Ok(signed_in(&users, &user, &opened, None))
+}
+
+/// The password was right, and what is kept of it costs another try than it should by now.
+async fn rehash(shared: &Arc<Shared>, call: &Call, user: &UserName, before: Password) -> Result<(), Problem> {
+    let (name, password, cost) = (user.clone(), call.text("password").to_owned(), shared.cost);
+    let mut random = random()?;
+    let made = hashing(shared, move || Password::new(name.as_str(), &password, cost, &mut random)).await?;
+    // One that would not be taken today stays as it is.
+    let Ok(password) = made else { return Ok(()) };
+    let (own, from) = (user.clone(), call.origin());
+    beside(shared, move |shared| {
+        let change = Change::SetPassword { user: own.clone(), password, before, is_same: true };
+        let voice = Voice::Own { user: &own, origin: &from, action: Action::ChangeOwn };
+        match shared.users.change(shared.vault(), voice, &change) {
+            // Somebody else was first.
+            Ok(_) | Err(UsersError::Fault(UsersFault::PasswordChanged)) => Ok(()),
+            Err(fault) => Err(fault.into()),
+        }
+    })
+    .await
 }
 
 /// Sets a password by an invitation: the second factor is shown, and counts once it was proved to be there.
@@ -97,26 +146,40 @@ pub(super) async fn enrol(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let (secret, uri) = (totp.to_base32(), totp.to_uri(&shared.vault().config.vault.name, user.as_str()));
     let step = Step::Enrol { shown: Kept::of(&invite), password, totp };
     let until = now.after(ENROLLING);
-    let shown = shared.keep_pending(Pending { user: user.clone(), from: network, until, step }, now)?;
-    let qr = qr::modules(&uri);
-    Ok(ok(
-        &json!({ "pending": *shown, "user": user, "secret": *secret, "uri": *uri, "qr": qr, "until": until }),
-    ))
+    let pending = Pending { user: Some(user.clone()), from: network, until, step, asked: None };
+    let shown = shared.keep_pending(pending, now)?;
+    Ok(ok(&json!({
+        "pending": *shown,
+        "user": user,
+        "secret": *secret,
+        "uri": *uri,
+        "qr": qr::modules(&uri),
+        "passkeys": Party::of_host(&call.host).is_some(),
+        "until": until,
+    })))
 }
 
 /// Proves that the second factor is there: the invitation is used up, and its user signed in.
 pub(super) async fn confirm(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let (now, network, origin) = (call.now, call.network(), call.origin());
     let pending = shared.pending(call.text("pending"), network, now)?;
-    let Step::Enrol { shown, password, totp } = pending.step else { return Err(Problem::pending()) };
-    let (account, user) = (pending.user.to_string(), pending.user);
-    begin(&shared, &account, network, &origin, now).await?;
-    let Some(step) = totp.check(call.text("code"), now, None) else {
-        failed(&shared, &account, origin, Action::SignIn, CODE).await?;
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "code", "the code is not that of the secret"));
+    let (Step::Enrol { shown, password, totp }, Some(user)) = (pending.step, pending.user) else {
+        return Err(Problem::pending());
+    };
+    let factor = if call.body.get("passkey").is_some() {
+        let (_, asked) = shared.take_asked(call.text("pending"), network, now)?;
+        NewFactor::Passkey(passkeys::registered(&call, &asked)?)
+    } else {
+        begin(&shared, user.as_str(), network, &origin, now).await?;
+        let Some(step) = totp.check(call.text("code"), now, None) else {
+            failed(&shared, user.as_str(), origin, Action::SignIn, CODE).await?;
+            let detail = "the code is not that of the secret";
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "code", detail));
+        };
+        NewFactor::Totp(totp, step)
     };
     let (codes, recovery) = once::recovery_codes(&mut random()?);
-    let change = Change::Enrol { user: user.clone(), shown, password, totp, step, recovery };
+    let change = Change::Enrol { user: user.clone(), shown, password, factor, recovery };
     let (own, from) = (user.clone(), origin.clone());
     let users = beside(&shared, move |shared| {
         let voice = Voice::Own { user: &own, origin: &from, action: Action::SignIn };
@@ -127,7 +190,7 @@ pub(super) async fn confirm(shared: Arc<Shared>, call: Call) -> Result<Response,
     let opened = {
         let mut sessions = lock(&shared.sessions);
         sessions.end_all(user.as_str());
-        sessions.begin(user.as_str(), network, clock::now(), &mut random()?)
+        sessions.begin(user.as_str(), call.client(), clock::now(), &mut random()?)
     };
     lock(&shared.throttle).succeeded(user.as_str(), network);
     let codes: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
@@ -137,7 +200,17 @@ pub(super) async fn confirm(shared: Arc<Shared>, call: Call) -> Result<Response,
 /// Shows the second factor again.
 pub(super) async fn step_up(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let (id, network) = (call.session()?.0.clone(), call.network());
-    let user = prove(&shared, &call, call.who()?.name.clone(), Action::StepUp).await?;
+    let own = call.who()?.name.clone();
+    let user = if call.body.get("passkey").is_some() {
+        let (pending, asked) = shared.take_asked(call.text("pending"), network, call.now)?;
+        shared.forget_pending(call.text("pending"));
+        if !matches!(pending.step, Step::StepUp) || pending.user.as_ref() != Some(&own) {
+            return Err(Problem::pending());
+        }
+        passkeys::prove(&shared, &call, pending.user, asked, Action::StepUp).await?
+    } else {
+        prove(&shared, &call, own, Action::StepUp).await?
+    };
     lock(&shared.throttle).succeeded(user.as_str(), network);
     let opened = lock(&shared.sessions).step_up(&id, clock::now(), &mut random()?);
     let opened = opened.ok_or_else(Problem::sign_in)?;
@@ -160,7 +233,12 @@ pub(super) async fn logout(shared: Arc<Shared>, call: Call) -> Result<Response, 
 pub(super) async fn me(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let who = call.who()?;
     let users = beside(&shared, |shared| Ok(shared.users.users(shared.vault())?)).await?;
-    let codes = users.get(&who.name).map(|user| user.recovery_codes());
+    let user = users.get(&who.name);
+    let passkeys: Vec<_> = user
+        .into_iter()
+        .flat_map(User::passkeys)
+        .map(|(number, passkey)| passkeys::told(number, passkey))
+        .collect();
     let tokens: Vec<_> = users
         .tokens(&who.name)
         .map(|(number, token)| {
@@ -172,7 +250,8 @@ pub(super) async fn me(shared: Arc<Shared>, call: Call) -> Result<Response, Prob
         json!({
             "begun": session.begun,
             "ends": session.begun.after(LASTS),
-            "second_factor": session.second_factor,
+            // An identity provider may not have said when.
+            "second_factor": Some(session.second_factor).filter(|shown| *shown != Stamp::ZERO),
             "glass_broken_until": session.glass_broken_until.filter(|until| call.now < *until),
         })
     });
@@ -180,7 +259,11 @@ pub(super) async fn me(shared: Arc<Shared>, call: Call) -> Result<Response, Prob
         "user": who.name,
         "roles": who.actor.roles,
         "only": who.actor.only,
-        "recovery_codes": codes,
+        "recovery_codes": user.map(User::recovery_codes),
+        "has_totp": user.is_some_and(User::has_totp),
+        "passkeys": passkeys,
+        // Of which name those are that work here; none where the vault is reached by an address.
+        "party": Party::of_host(&call.host).map(|party| party.id),
         "tokens": tokens,
         "session": session,
         "vault": shared.vault().config.vault.name,
@@ -218,7 +301,7 @@ async fn prove(
         let voice = Voice::Own { user: &own, origin: &from, action };
         let changed = shared.users.change_with(shared.vault(), voice, |users: &Users| {
             let factor = users.get(&own).and_then(|user| user.factor(&code, now));
-            let factor = factor.ok_or(crate::archive::users::UsersFault::Code)?;
+            let factor = factor.ok_or(UsersFault::Code)?;
             Ok(Change::SignIn { user: own.clone(), factor })
         });
         Ok(changed.map(drop)?)
@@ -238,7 +321,7 @@ async fn prove(
 }
 
 /// Counts a try, where one may be made.
-async fn begin(
+pub(super) async fn begin(
     shared: &Arc<Shared>,
     account: &str,
     from: Network,
@@ -264,7 +347,7 @@ async fn begin(
 }
 
 /// Has the log say that a try failed. It was counted when it began.
-async fn failed(
+pub(super) async fn failed(
     shared: &Arc<Shared>,
     account: &str,
     origin: String,
@@ -276,7 +359,7 @@ async fn failed(
 }
 
 /// Hashes beside the requests: so many at once, and so many that wait.
-async fn hashing<T: Send + 'static>(
+pub(super) async fn hashing<T: Send + 'static>(
     shared: &Arc<Shared>,
     hash: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
@@ -287,7 +370,7 @@ async fn hashing<T: Send + 'static>(
     done.map_err(|fault| Problem::fault("hashing a password", &fault))
 }
 
-fn signed_in(users: &Users, user: &UserName, opened: &Opened, codes: Option<&[&str]>) -> Response {
+pub(super) fn signed_in(users: &Users, user: &UserName, opened: &Opened, codes: Option<&[&str]>) -> Response {
     let cookie = format!("{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict", *opened.id);
     let mut told = json!({
         "user": user,
@@ -310,6 +393,6 @@ fn signed_in(users: &Users, user: &UserName, opened: &Opened, codes: Option<&[&s
 pub(super) const COOKIE: &str = "__Host-sejf";
 const NO_COOKIE: &str = "__Host-sejf=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0";
 /// How long somebody may take for the second factor.
-const PENDING: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+pub(super) const PENDING: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 /// The same, for who puts it into an app for the first time.
 const ENROLLING: std::time::Duration = std::time::Duration::from_secs(15 * 60);

@@ -8,10 +8,13 @@ use axum::response::Response;
 use futures_util::future::BoxFuture;
 
 use crate::archive::access::Action;
+use crate::web::account;
 use crate::web::call::Call;
 use crate::web::log;
 use crate::web::manifest;
+use crate::web::oidc;
 use crate::web::openapi;
+use crate::web::passkeys;
 use crate::web::people;
 use crate::web::play;
 use crate::web::problem::Problem;
@@ -82,6 +85,8 @@ pub(super) enum Kind {
     Texts,
     Roles,
     Reason,
+    /// What a browser gives of a passkey.
+    Passkey,
 }
 
 const fn needed(name: &'static str, kind: Kind, about: &'static str) -> Field {
@@ -94,7 +99,11 @@ const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
 
 // Whether it is needed says `access`, which logs that it was not there.
 const REASON: Field = may("reason", Kind::Reason, "why: one of the vault's codes, and text or a ticket");
-const CODE: Field = needed("code", Kind::Text, "six digits of the app, or a recovery code");
+const CODE: Field = may("code", Kind::Text, "six digits of the app, or a recovery code");
+const PASSKEY: Field =
+    may("passkey", Kind::Passkey, "in place of `code`: what PublicKeyCredential.toJSON() gives");
+const PASSKEY_NAME: Field = may("name", Kind::Text, "what you call the passkey");
+const LATER: Field = may("pending", Kind::Text, "with `passkey`: as the step before has said");
 const PENDING: Field = needed("pending", Kind::Text, "as the step before has said");
 const PASSWORD: Field = needed("password", Kind::Text, "12 characters at least");
 
@@ -126,6 +135,15 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         method: Method::GET,
+        path: oidc::PAGE,
+        rule: Rule::Public,
+        id: "pageOidc",
+        about: "The page, where an identity provider sends people back to.",
+        fields: &[],
+        run: run!(ui::page),
+    },
+    Route {
+        method: Method::GET,
         path: "/api/v1/openapi.json",
         rule: Rule::Anybody,
         id: "openapi",
@@ -138,7 +156,7 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/api/v1/login",
         rule: Rule::Anybody,
         id: "login",
-        about: "Signs in, first factor: name and password. What is `pending` goes to /api/v1/login/factor.",
+        about: "Signs in, first factor: name and password. What is `pending` goes to /api/v1/login/factor, with one of `factors`; `passkey` is what a browser asks a passkey with.",
         fields: &[needed("user", Kind::Text, "name"), needed("password", Kind::Text, "password")],
         run: run!(sign_in::login),
     },
@@ -148,8 +166,48 @@ pub(super) static ROUTES: &[Route] = &[
         rule: Rule::Anybody,
         id: "loginFactor",
         about: "Signs in, second factor. Sets the session's cookie; `csrf` goes into the header Sejf-CSRF of all that changes something.",
-        fields: &[PENDING, CODE],
+        fields: &[PENDING, CODE, PASSKEY],
         run: run!(sign_in::factor),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/login/passkey",
+        rule: Rule::Anybody,
+        id: "loginPasskey",
+        about: "Begins to sign in with a passkey alone, which then has to know who uses it. Goes on at /api/v1/login/factor.",
+        fields: &[],
+        run: run!(passkeys::begin),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/login",
+        rule: Rule::Anybody,
+        id: "loginWays",
+        about: "In which ways one signs in here.",
+        fields: &[],
+        run: run!(oidc::ways),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/login/oidc",
+        rule: Rule::Anybody,
+        id: "loginOidc",
+        about: "Begins to sign in by the identity provider: `url` is where the browser goes.",
+        fields: &[],
+        run: run!(oidc::begin),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/login/oidc/finish",
+        rule: Rule::Anybody,
+        id: "loginOidcFinish",
+        about: "Goes on with what the identity provider has sent the browser back with: signs in, or gives `pending` for our own second factor.",
+        fields: &[
+            needed("state", Kind::Text, "as it came back"),
+            needed("code", Kind::Text, "as it came back"),
+            may("iss", Kind::Text, "as it came back"),
+        ],
+        run: run!(oidc::finish),
     },
     Route {
         method: Method::POST,
@@ -165,9 +223,18 @@ pub(super) static ROUTES: &[Route] = &[
         path: "/api/v1/enrol/confirm",
         rule: Rule::Anybody,
         id: "enrolConfirm",
-        about: "Uses an invitation, second step: a code shows that the app has the secret. Gives recovery codes, and signs in.",
-        fields: &[PENDING, CODE],
+        about: "Uses an invitation, second step: a code shows that the app has the secret, or a passkey was made. Gives recovery codes, and signs in.",
+        fields: &[PENDING, CODE, PASSKEY, PASSKEY_NAME],
         run: run!(sign_in::confirm),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/enrol/passkey",
+        rule: Rule::Anybody,
+        id: "enrolPasskey",
+        about: "Uses an invitation, between its steps: what a browser makes a passkey with, in place of an app.",
+        fields: &[PENDING],
+        run: run!(passkeys::begin_enrolling),
     },
     Route {
         method: Method::GET,
@@ -184,8 +251,96 @@ pub(super) static ROUTES: &[Route] = &[
         rule: Rule::SignedIn,
         id: "stepUp",
         about: "Shows the second factor again: for what takes one of the last five minutes. The session has another cookie and `csrf` then.",
-        fields: &[CODE],
+        fields: &[CODE, LATER, PASSKEY],
         run: run!(sign_in::step_up),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/step-up/passkey",
+        rule: Rule::SignedIn,
+        id: "stepUpPasskey",
+        about: "Begins to show a passkey again. Goes on at /api/v1/step-up.",
+        fields: &[],
+        run: run!(passkeys::begin_step_up),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/sessions",
+        rule: Rule::SignedIn,
+        id: "sessions",
+        about: "Where one is signed in: since when, from where, with which browser.",
+        fields: &[],
+        run: run!(account::sessions),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/api/v1/sessions/{number}",
+        rule: Rule::SignedIn,
+        id: "endSession",
+        about: "Ends one of one's own sessions.",
+        fields: &[],
+        run: run!(account::end_session),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/sessions/end-others",
+        rule: Rule::SignedIn,
+        id: "endOtherSessions",
+        about: "Ends all of one's own sessions but this one.",
+        fields: &[],
+        run: run!(account::end_others),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/passkeys/options",
+        rule: Rule::Action(Action::ChangeOwn, Target::Own),
+        id: "passkeyOptions",
+        about: "Begins to add a passkey: what a browser makes it with.",
+        fields: &[],
+        run: run!(passkeys::begin_adding),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/passkeys",
+        rule: Rule::Action(Action::ChangeOwn, Target::Own),
+        id: "addPasskey",
+        about: "Adds the passkey that was made.",
+        fields: &[
+            PENDING,
+            needed("passkey", Kind::Passkey, "what PublicKeyCredential.toJSON() gives"),
+            PASSKEY_NAME,
+        ],
+        run: run!(passkeys::add),
+    },
+    Route {
+        method: Method::DELETE,
+        path: "/api/v1/passkeys/{number}",
+        rule: Rule::Action(Action::ChangeOwn, Target::Own),
+        id: "removePasskey",
+        about: "Takes a passkey away, unless it is the last second factor.",
+        fields: &[],
+        run: run!(passkeys::remove),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/recovery-codes",
+        rule: Rule::Action(Action::ChangeOwn, Target::Own),
+        id: "newRecoveryCodes",
+        about: "Makes new recovery codes. Those of before are dead.",
+        fields: &[],
+        run: run!(account::recovery_codes),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/password",
+        rule: Rule::Action(Action::ChangeOwn, Target::Own),
+        id: "changePassword",
+        about: "Changes the password. Other sessions end.",
+        fields: &[
+            needed("password", Kind::Text, "the one of now"),
+            needed("new_password", Kind::Text, "12 characters at least"),
+        ],
+        run: run!(account::change_password),
     },
     Route {
         method: Method::POST,
@@ -319,6 +474,15 @@ pub(super) static ROUTES: &[Route] = &[
         about: "Has a user not sign in any more: at once, and for good.",
         fields: &[REASON],
         run: run!(people::disable),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users/{user}/end-sessions",
+        rule: Rule::Action(Action::ManageUsers, Target::User),
+        id: "endSessions",
+        about: "Ends all sessions of a user, who may sign in again.",
+        fields: &[REASON],
+        run: run!(people::end_sessions),
     },
     Route {
         method: Method::POST,

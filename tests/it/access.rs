@@ -3,7 +3,9 @@
 mod browser;
 mod hostile;
 mod kept;
+mod oidc;
 mod page;
+mod passkey;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

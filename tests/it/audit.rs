@@ -287,8 +287,7 @@ fn the_log_is_searched_and_given_away_and_says_so() {
     assert_eq!(String::from_utf8_lossy(&shown.stdout).lines().count(), 3);
     let (csv, jsonl) = (home.path("log.csv"), home.path("log.jsonl"));
     for (format, to) in [("csv", &csv), ("jsonl", &jsonl)] {
-        let args =
-            ["audit", "export", text(&path), "--format", format, "-o", text(to), "--reason", "audit"];
+        let args = ["audit", "export", text(&path), "--format", format, "-o", text(to), "--reason", "audit"];
         assert_success(&sejf(&args));
         assert_eq!(sejf(&args).status.code(), Some(2), "nothing is overwritten");
     }

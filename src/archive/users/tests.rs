@@ -4,6 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::archive::once;
 use crate::archive::password::Cost;
+use crate::archive::totp;
 use crate::seal::note::Signer;
 use crate::seal::random::{Randomness, Seeded};
 
@@ -46,8 +47,7 @@ impl World {
             user: name(user),
             shown: Kept::of(shown),
             password: self.password.clone(),
-            totp: secret.clone(),
-            step: totp::step(now),
+            factor: NewFactor::Totp(secret.clone(), totp::step(now)),
             recovery,
         };
         self.users.apply(&change, now).map(|()| secret)
@@ -204,8 +204,7 @@ fn an_edit_does_not_open_and_nothing_secret_is_told() {
             user: user.clone(),
             shown: invite.kept,
             password: world.password.clone(),
-            totp: secret,
-            step: 1,
+            factor: NewFactor::Totp(secret, 1),
             recovery: vec![invite.kept],
         },
         Change::SignIn { user: user.clone(), factor: Factor::Recovery(invite.kept) },

@@ -12,6 +12,7 @@ use crate::archive::epoch::ClassName;
 use crate::archive::password::Cost;
 use crate::archive::reach::Team;
 use crate::shell::vault::audit::settings::AuditConfig;
+use crate::shell::vault::oidc::OidcConfig;
 use crate::shell::vault::removal::RECEIVED;
 
 /// A vault's configuration. A key that is not known is refused.
@@ -61,6 +62,9 @@ pub struct WebConfig {
     /// What trying a password costs.
     #[serde(default)]
     pub password: Cost,
+    /// Who else says who somebody is.
+    #[serde(default)]
+    pub oidc: Option<OidcConfig>,
 }
 
 /// The vault itself.
@@ -295,6 +299,7 @@ impl WebConfig {
         strange
             .map(|name| format!("`{name}` is no name of a host: write it without `https://` and port"))
             .or_else(|| self.password.fault())
+            .or_else(|| self.oidc.as_ref().and_then(OidcConfig::fault))
     }
 }
 
@@ -357,12 +362,18 @@ mod tests {
         assert!(parse(directory).unwrap().web.is_none());
         assert_eq!(web("names = ['vault.example.org']").unwrap().web.unwrap().password, Cost::default());
         assert!(web("password = { memory_mib = 19, passes = 2 }").is_ok());
+        let oidc = "[web.oidc]\nissuer = 'https://id.example.org'\nclient_id = 'sejf'\ncredentials = 'c'";
+        let oidc = web(oidc).unwrap().web.unwrap().oidc.unwrap();
+        assert_eq!((oidc.label(), oidc.amr.as_slice()), ("id.example.org", &["mfa".to_owned()][..]));
         for wrong in [
             "password = { memory_mib = 18, passes = 2 }",
             "password = { memory_mib = 64, passes = 1 }",
             "certificate = '/c'",
             "names = ['https://vault.example.org']",
             "plain = true",
+            "[web.oidc]\nissuer = 'http://id.example.org'\nclient_id = 'sejf'\ncredentials = 'c'",
+            "[web.oidc]\nissuer = 'http://127.0.0.1.evil.example'\nclient_id = 's'\ncredentials = 'c'\nloopback_http = true",
+            "[web.oidc]\nissuer = 'https://id.example.org'\nclient_id = 'sejf'\nclient_secret = 'in the open'",
             "[[team]]\nname = 'a'\n[[team]]\nname = 'a'",
         ] {
             assert!(web(wrong).is_err(), "{wrong}");

@@ -25,6 +25,7 @@ pub mod log;
 pub mod matters;
 pub mod media;
 mod mirror;
+pub mod oidc;
 pub mod parcel;
 pub mod place;
 pub mod plugin;

@@ -283,6 +283,7 @@ fn named_in(bytes: &[u8]) -> Option<String> {
             | Action::ManageUsers
             | Action::ApproveUsers
             | Action::MakeToken
+            | Action::ChangeOwn
     );
     match entry.outcome {
         Outcome::Done(told) if is_ours => told.get(STATE)?.as_str().map(str::to_owned),

@@ -40,14 +40,30 @@ const fn role(route: &'static str, roles: &'static [&'static str]) -> Said {
 const SAID: &[Said] = &[
     open("page"),
     open("pageFile"),
+    open("pageOidc"),
     open("openapi"),
+    open("loginWays"),
+    open("loginOidc"),
+    open("loginOidcFinish"),
     open("login"),
     open("loginFactor"),
     open("enrol"),
     open("enrolConfirm"),
+    open("loginPasskey"),
+    open("enrolPasskey"),
     own("me", true),
     own("stepUp", false),
     own("logout", false),
+    own("stepUpPasskey", false),
+    own("sessions", false),
+    own("endSession", false),
+    own("endOtherSessions", false),
+    Said { second_factor: true, ..role("passkeyOptions", ANY) },
+    Said { second_factor: true, ..role("addPasskey", ANY) },
+    Said { second_factor: true, ..role("removePasskey", ANY) },
+    Said { second_factor: true, ..role("newRecoveryCodes", ANY) },
+    Said { second_factor: true, ..role("changePassword", ANY) },
+    Said { reason: true, second_factor: true, ..role("endSessions", &["admin"]) },
     own("sound", false),
     own("peaks", false),
     Said { reason: true, second_factor: true, ..role("breakGlass", HEARS) },
@@ -124,6 +140,10 @@ fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool
         "loginFactor" | "enrolConfirm" => json!({ "pending": "x", "code": "000000" }),
         "enrol" => json!({ "invite": "x", "password": "y" }),
         "stepUp" => json!({ "code": "abc" }),
+        "loginOidcFinish" => json!({ "state": "x", "code": "y" }),
+        "enrolPasskey" => json!({ "pending": "x" }),
+        "addPasskey" => json!({ "pending": "x", "passkey": { "id": "AA", "response": {} } }),
+        "changePassword" => json!({ "password": "x", "new_password": "y" }),
         "addUser" => json!({ "user": format!("new-{number}") }),
         "askForUser" => json!({ "reset": true }),
         "makeToken" => json!({ "label": "ci", "only": ["search"], "days": 1 }),
@@ -148,13 +168,23 @@ fn the_requirements_name_each_route_and_no_other() {
             [
                 "page",
                 "pageFile",
+                "pageOidc",
                 "openapi",
+                "loginWays",
+                "loginOidc",
+                "loginOidcFinish",
                 "login",
                 "loginFactor",
                 "enrol",
                 "enrolConfirm",
+                "loginPasskey",
+                "enrolPasskey",
                 "me",
                 "stepUp",
+                "stepUpPasskey",
+                "sessions",
+                "endSession",
+                "endOtherSessions",
                 "logout",
                 "sound",
                 "peaks",
@@ -216,7 +246,17 @@ fn every_route_for_every_role_is_as_the_requirements_say() {
             let reaches_something =
                 !["login", "loginFactor", "enrol", "enrolConfirm", "stepUp", "sound", "peaks", "agree"]
                     .contains(&said.route)
-                    && !["askForUser", "disableUser", "revokeToken", "manifest"].contains(&said.route);
+                    && !["askForUser", "disableUser", "revokeToken", "manifest"].contains(&said.route)
+                    && ![
+                        "loginOidc",
+                        "loginOidcFinish",
+                        "enrolPasskey",
+                        "stepUpPasskey",
+                        "addPasskey",
+                        "removePasskey",
+                    ]
+                    .contains(&said.route)
+                    && !["endSession", "changePassword", "endSessions"].contains(&said.route);
             assert!(!reaches_something || succeeded > 0, "nobody gets through to {}", said.route);
         }
         assert_eq!(done, number);

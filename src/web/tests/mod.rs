@@ -1,4 +1,6 @@
+mod account;
 mod matrix;
+mod passkeys;
 mod requests;
 mod sound;
 
@@ -19,8 +21,9 @@ use crate::archive::password::{Cost, Password};
 use crate::archive::reach::Reach;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{IndexKeys, Indexed};
+use crate::archive::throttle::Network;
 use crate::archive::totp;
-use crate::archive::user::{Roles, UserName};
+use crate::archive::user::{NewFactor, Roles, UserName};
 use crate::archive::users::Change;
 use crate::base::counters::Counters;
 use crate::base::time::Stamp;
@@ -64,6 +67,10 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
 
 impl World {
     pub(super) async fn new() -> Self {
+        Self::with_cost(CHEAP).await
+    }
+
+    pub(super) async fn with_cost(cost: Cost) -> Self {
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let dir = dir.unwrap();
@@ -79,7 +86,7 @@ impl World {
         let ring = Arc::new(vault.unlock(&[Identities::parse(&identity).unwrap()]).unwrap());
         let intake = Intake::open(vault).await.unwrap();
         intake.set_keys(Some(ring));
-        let shared = Arc::new(Shared::new(intake, vec!["vault.example.org".into()], CHEAP).unwrap());
+        let shared = Arc::new(Shared::new(intake, vec!["vault.example.org".into()], cost).unwrap());
         let world = Self { _dir: dir, shared, own: record(1).id, other: record(2).id };
         world.take_in(&[(1, "jana"), (2, "ola")]).await;
         world
@@ -109,6 +116,11 @@ impl World {
 
     /// A user with these roles, who may sign in. Their second factor.
     pub(super) fn user(&self, name: &str, roles: Roles) -> totp::Secret {
+        self.user_at(name, roles, CHEAP)
+    }
+
+    /// The same, with a password that costs so much.
+    pub(super) fn user_at(&self, name: &str, roles: Roles, cost: Cost) -> totp::Secret {
         let user: UserName = name.parse().unwrap();
         let mut random = OsRandom::new().unwrap();
         let (shown, kept) = once::generate(&mut random);
@@ -116,14 +128,20 @@ impl World {
         let invite = Invite { kept, until };
         self.change(&Change::Add { user: user.clone(), roles, invite, by_custodian: true });
         let totp = totp::Secret::generate(&mut random);
-        let password = Password::new(name, PASSWORD, CHEAP, &mut random).unwrap();
+        let password = Password::new(name, PASSWORD, cost, &mut random).unwrap();
         let (shown, totp_kept) = (Kept::of(&shown), totp.clone());
         // Of long ago: the code of now is still to be had.
-        self.change(&Change::Enrol { user, shown, password, totp: totp_kept, step: 1, recovery: Vec::new() });
+        self.change(&Change::Enrol {
+            user,
+            shown,
+            password,
+            factor: NewFactor::Totp(totp_kept, 1),
+            recovery: Vec::new(),
+        });
         totp
     }
 
-    fn change(&self, change: &Change) {
+    pub(super) fn change(&self, change: &Change) {
         let user = "setup".parse().unwrap();
         let voice = Voice::Own { user: &user, origin: "local", action: Action::SignIn };
         self.shared.users.change(self.shared.vault(), voice, change).unwrap();
@@ -133,7 +151,7 @@ impl World {
     pub(super) fn browser(&self, user: &str, factor_age_s: u64) -> Browser {
         let (now, mut random) = (clock::now(), OsRandom::new().unwrap());
         let mut sessions = lock(&self.shared.sessions);
-        let opened = sessions.begin(user, here().ip().into(), now, &mut random);
+        let opened = sessions.begin(user, Network::from(here().ip()), now, &mut random);
         sessions.age(&opened.id, now.before(std::time::Duration::from_secs(factor_age_s)));
         Browser { id: opened.id.to_string(), csrf: opened.csrf.to_string() }
     }

@@ -3,6 +3,7 @@
 import { explain, get, proven, stepUp } from "./api.js";
 import { announce, ask, button, field, h, heading, option, put, table } from "./dom.js";
 import { time, word } from "./format.js";
+import * as security from "./security.js";
 import { t } from "./strings.js";
 import { rolesOf } from "./users.js";
 
@@ -18,7 +19,7 @@ export async function show(context) {
   fact(t("roles"), rolesOf(me.roles));
   fact(t("session.begun"), time(me.session.begun));
   fact(t("session.ends"), time(me.session.ends));
-  fact(t("session.factor"), time(me.session.second_factor));
+  fact(t("session.factor"), me.session.second_factor ? time(me.session.second_factor) : t("unknown"));
   fact(t("recovery.left"), me.recovery_codes, me.recovery_codes < 3 && h("span", { class: "hint" }, t("recovery.few")));
   if (me.session.glass_broken_until) fact(t("glass.until"), time(me.session.glass_broken_until));
   const again = button(t("stepUp"), { onclick: async () => (await stepUp()) && context.refresh() });
@@ -27,6 +28,7 @@ export async function show(context) {
     heading(t("nav.account")),
     facts,
     h("p", { class: "actions" }, again, hears && button(t("glass"), { class: "danger", onclick: () => breakGlass(context) })),
+    await security.show(context, me),
     tokens(context, me),
   ];
 }

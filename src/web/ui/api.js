@@ -1,6 +1,7 @@
 // The vault's API. The session's cookie is out of reach of scripts; the token beside it is worth nothing without.
 
-import { ask, field, h } from "./dom.js";
+import { ask, button, field, h } from "./dom.js";
+import { usable, use } from "./passkey.js";
 import { t } from "./strings.js";
 
 export class Problem extends Error {
@@ -70,10 +71,34 @@ export function codeInput() {
   });
 }
 
-export function stepUp() {
-  const content = [h("p", {}, t("stepUp.why")), field(t("code"), codeInput(), t("code.hint"))];
-  const act = (form) => post("/api/v1/step-up", { code: form.get("code").trim() });
+export async function stepUp() {
+  const begun = usable() ? await post("/api/v1/step-up/passkey").catch(() => null) : null;
+  const code = codeInput();
+  let shown = null;
+  const act = (form) => post("/api/v1/step-up", shown ?? { code: form.get("code").trim() });
+  const content = [h("p", {}, t("stepUp.why")), begun && passkeyButton(begun, (answer) => (shown = answer)), field(t("code"), code, t("code.hint"))];
   return ask(t("stepUp"), content, t("confirm"), act, explain);
+}
+
+// Has a passkey answer, and sends the form that the button is in with that instead of a code.
+export function passkeyButton(begun, take) {
+  const said = h("p", { class: "fault", role: "alert" });
+  const show = button(t("passkey.show"), {
+    class: "main passkey",
+    autofocus: true,
+    onclick: async () => {
+      said.textContent = "";
+      try {
+        take({ pending: begun.pending, passkey: await use(begun.passkey) });
+      } catch (thrown) {
+        said.textContent = explain(thrown);
+        return;
+      }
+      show.form.elements.namedItem("code").required = false;
+      show.form.requestSubmit();
+    },
+  });
+  return h("div", {}, h("p", { class: "actions" }, show), said, h("p", { class: "hint" }, t("passkey.or")));
 }
 
 // What went wrong, for people.

@@ -118,6 +118,14 @@ async function route() {
     frame(main);
     return arrive(main, signIn.enrol(more, () => enter("#/")));
   }
+  if (location.pathname === "/oidc") {
+    // Neither the code nor the way back stays in the browser's history.
+    const came = new URLSearchParams(location.search);
+    history.replaceState(null, "", "/");
+    forget();
+    frame(main);
+    return arrive(main, signIn.finish(came, () => enter("#/")));
+  }
   if (!me) me = await get("/api/v1/me").catch(() => null);
   if (mine !== turn) return;
   frame(main);

@@ -1,7 +1,8 @@
 // Signing in, and the first time: password, second factor, recovery codes.
 
-import { codeInput, explain, post, Problem } from "./api.js";
+import { codeInput, explain, get, passkeyButton, post, Problem } from "./api.js";
 import { button, field, h, heading, replace, svg } from "./dom.js";
+import { create, usable, use } from "./passkey.js";
 import { t } from "./strings.js";
 
 // A form that says what went wrong, and does one thing at a time.
@@ -40,16 +41,80 @@ export function show(enter) {
   const first = [field(t("user"), name), field(t("password"), password("current-password"))];
   replace(card, heading(t("signIn")), form(first, t("next"), async (data) => {
     const begun = await post("/api/v1/login", { user: data.get("user").trim(), password: data.get("password") });
-    const code = codeInput();
-    const second = form(field(t("code"), code, t("code.hint")), t("signIn"), async (data) => {
-      await post("/api/v1/login/factor", { pending: begun.pending, code: data.get("code").trim() });
-      enter();
-    });
-    const back = button(t("signIn.other"), { onclick: () => location.reload() });
-    replace(card, heading(t("secondFactor")), second, h("p", {}, back));
-    code.focus();
-  }));
+    factor(card, begun, enter);
+  }), alone(enter), h("div", { class: "provider" }));
+  byProvider(card);
   return card;
+}
+
+// The second factor: a passkey where there is one, or a code.
+function factor(card, begun, enter) {
+  const code = codeInput();
+  let shown = null;
+  const passkey = begun.passkey && usable() && passkeyButton(begun, (answer) => (shown = answer));
+  const content = [passkey, field(t("code"), code, t("code.hint"))];
+  const second = form(content, t("signIn"), async (data) => {
+    await post("/api/v1/login/factor", shown ?? { pending: begun.pending, code: data.get("code").trim() });
+    enter();
+  });
+  const back = button(t("signIn.other"), { onclick: () => location.reload() });
+  replace(card, heading(t("secondFactor")), second, h("p", {}, back));
+  (card.querySelector("button.passkey") ?? code).focus();
+}
+
+// Where the vault takes an identity provider's word.
+async function byProvider(card) {
+  const { oidc } = await get("/api/v1/login").catch(() => ({}));
+  const place = card.querySelector(".provider");
+  if (!oidc || !place) return;
+  const fault = h("p", { class: "fault", role: "alert" });
+  const go = button(t("oidc.with", { name: oidc }), {
+    class: "oidc",
+    onclick: async () => {
+      fault.textContent = "";
+      try {
+        location.assign((await post("/api/v1/login/oidc")).url);
+      } catch (thrown) {
+        fault.textContent = explain(thrown);
+      }
+    },
+  });
+  replace(place, h("p", { class: "actions" }, go), fault);
+}
+
+// Back from the identity provider: signed in, or to show our own second factor.
+export function finish(came, enter) {
+  const card = h("div", { class: "card" }, h("p", { class: "busy" }, t("loading")));
+  const again = (text) => replace(card, heading(t("sorry")), h("p", { class: "fault", role: "alert" }, text), button(t("oidc.again"), { onclick: enter }));
+  const [code, state, iss] = ["code", "state", "iss"].map((name) => came.get(name) ?? "");
+  if (!code) {
+    again(t("problem.oidc"));
+    return card;
+  }
+  post("/api/v1/login/oidc/finish", { code, state, iss })
+    .then((done) => (done.pending ? factor(card, done, enter) : enter()))
+    .catch((thrown) => again(explain(thrown)));
+  return card;
+}
+
+// A passkey alone: it says whose it is.
+function alone(enter) {
+  if (!usable()) return null;
+  const fault = h("p", { class: "fault", role: "alert" });
+  const go = button(t("passkey.alone"), {
+    class: "passkey",
+    onclick: async () => {
+      fault.textContent = "";
+      try {
+        const begun = await post("/api/v1/login/passkey");
+        await post("/api/v1/login/factor", { pending: begun.pending, passkey: await use(begun.passkey) });
+        enter();
+      } catch (thrown) {
+        fault.textContent = explain(thrown);
+      }
+    },
+  });
+  return h("div", { class: "else" }, h("p", { class: "actions" }, go), fault);
 }
 
 export function enrol(invite, enter) {
@@ -72,6 +137,13 @@ function second(card, begun, steps, enter) {
     const done = await post("/api/v1/enrol/confirm", { pending: begun.pending, code: data.get("code").trim() });
     third(card, done.recovery_codes, steps, enter);
   });
+  const instead = begun.passkeys && usable() && form([], t("passkey.instead"), async () => {
+    const asked = await post("/api/v1/enrol/passkey", { pending: begun.pending });
+    const passkey = await create(asked.passkey);
+    const name = t("passkey.first");
+    const done = await post("/api/v1/enrol/confirm", { pending: begun.pending, passkey, name });
+    third(card, done.recovery_codes, steps, enter);
+  });
   const secret = begun.secret.replace(/(.{4})/g, "$1 ").trim();
   replace(
     card,
@@ -81,6 +153,7 @@ function second(card, begun, steps, enter) {
     begun.qr && drawing(begun.qr),
     h("p", {}, t("enrol.secret"), " ", h("code", { class: "secret" }, secret)),
     confirm,
+    instead && h("div", { class: "else" }, h("p", { class: "hint" }, t("passkey.instead.how")), instead),
   );
   code.focus();
 }

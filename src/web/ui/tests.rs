@@ -61,7 +61,7 @@ fn each_string_that_is_asked_for_is_there_and_each_that_is_there_is_asked_for() 
         kinds.extend(words.captures_iter(&script).map(|found| found[1].to_owned()));
         // Buttons of a user say whose they are.
         if script.contains("`${key}.of`") {
-            named.extend(["roles.change.of", "reset.of", "disable.of"].map(str::to_owned));
+            named.extend(["roles.change.of", "reset.of", "disable.of", "endSessions.of"].map(str::to_owned));
         }
     }
     for key in table.keys() {
@@ -112,6 +112,7 @@ const NAMES: &[&str] = &[
     "Retry-After",
     "Sejf",
     "Sejf-CSRF",
+    "InvalidStateError",
 ];
 
 #[test]

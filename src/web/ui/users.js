@@ -27,12 +27,13 @@ export async function show(context) {
     heading(t("nav.users")),
     manages && h("p", { class: "actions" }, add),
     waiting(context, asked, manages),
-    table(t("nav.users"), ["user", "roles", "standing", "user.signedIn", "recovery.left", manages && "actions"].filter(Boolean).map((key) => t(key)), users.map((user) => [
+    table(t("nav.users"), ["user", "roles", "standing", "user.signedIn", "recovery.left", "sessions", manages && "actions"].filter(Boolean).map((key) => t(key)), users.map((user) => [
       user.user,
       rolesOf(user.roles),
       h("span", { class: `state ${user.standing === "active" ? "good" : user.standing === "disabled" ? "bad" : "so"}` }, word("standing", user.standing)),
       user.signed_in ? time(user.signed_in) : t("never"),
       user.recovery_codes,
+      user.sessions,
       manages && (user.standing !== "disabled" ? h("span", { class: "actions" }, actions(context, user, act)) : ""),
     ].filter((cell) => cell !== false))),
   ];
@@ -50,7 +51,7 @@ function reason(context) {
   return [field(t("reason"), codes), field(t("reason.text"), text)];
 }
 
-function actions(context, { user, roles }, act) {
+function actions(context, { user, roles, sessions }, act) {
   const path = (what) => () => `/api/v1/users/${encodeURIComponent(user)}/${what}`;
   const told = (key) => () => h("p", {}, t(key, { user }));
   const of = (key) => ({ "aria-label": t(`${key}.of`, { user }) });
@@ -58,6 +59,7 @@ function actions(context, { user, roles }, act) {
   return [
     button(t("roles.change"), { ...of("roles.change"), onclick: act(t("roles.change.of", { user }), () => choice(roles), t("askFor"), path("requests"), (form) => ({ roles: chosen(form) })) }),
     button(t("reset"), { ...of("reset"), onclick: act(t("reset.of", { user }), told("reset.why"), t("askFor"), path("requests"), () => ({ reset: true })) }),
+    !own && sessions > 0 && button(t("endSessions"), { ...of("endSessions"), onclick: act(t("endSessions.of", { user }), told("endSessions.why"), t("endSessions"), path("end-sessions"), () => ({})) }),
     !own && button(t("disable"), { ...of("disable"), class: "danger", onclick: act(t("disable.of", { user }), told("disable.why"), t("disable"), path("disable"), () => ({})) }),
   ];
 }

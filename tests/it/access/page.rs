@@ -176,7 +176,7 @@ fn hears(rita: &Visitor<'_>) {
 }
 
 /// The program with axe's rules, got from npm's registry; nothing where it cannot be had.
-fn axe() -> Option<String> {
+pub(super) fn axe() -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let got = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "axe-core@4"])
@@ -189,8 +189,7 @@ fn axe() -> Option<String> {
     script.ok()
 }
 
-fn accessible(visitor: &Visitor<'_>, axe: &str, place: &str) {
-    let browser = &visitor.browser;
+pub(super) fn accessible(browser: &Browser, axe: &str, place: &str) {
     for (width, theme) in [(1_280, "light"), (1_280, "dark"), (360, "light")] {
         browser.size(width, 860);
         browser.theme(theme);
@@ -218,23 +217,23 @@ fn each_page_is_accessible_in_both_themes_and_on_a_phone() {
     let site = site();
     let Some(rita) = Visitor::enrolled(&site, "rita", "reviewer") else { return };
     let Some(axe) = axe() else { return };
-    accessible(&rita, &axe, "recordings");
+    accessible(&rita.browser, &axe, "recordings");
     rita.browser.eval("document.querySelector('a.row').click()");
     rita.browser.until("document.querySelector('form.why')");
-    accessible(&rita, &axe, "recording");
+    accessible(&rita.browser, &axe, "recording");
     rita.browser.eval("document.querySelector('select[name=code]').value = 'quality'");
     rita.browser.tab_to("form.why button");
     rita.browser.key("Enter");
     rita.browser.until("document.querySelector('audio').currentTime > 0");
-    accessible(&rita, &axe, "player");
+    accessible(&rita.browser, &axe, "player");
     rita.go("account");
-    accessible(&rita, &axe, "account");
+    accessible(&rita.browser, &axe, "account");
     rita.is_clean();
     for (name, role, place) in [("iga", "auditor", "log"), ("ada", "admin", "users")] {
         let Some(visitor) = Visitor::enrolled(&site, name, role) else { return };
         visitor.go(place);
         visitor.browser.until("document.querySelectorAll('tbody tr').length > 0");
-        accessible(&visitor, &axe, place);
+        accessible(&visitor.browser, &axe, place);
         visitor.is_clean();
     }
 }
