@@ -10,6 +10,8 @@
 mod call;
 mod connections;
 mod guard;
+mod held;
+mod live;
 mod manifest;
 mod openapi;
 mod people;
@@ -21,10 +23,12 @@ mod recall;
 mod recordings;
 mod shared;
 mod sign_in;
+mod stock;
 mod table;
 #[cfg(test)]
 mod tests;
 mod ui;
+mod versions;
 
 use std::io;
 use std::net::SocketAddr;

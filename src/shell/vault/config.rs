@@ -57,6 +57,9 @@ pub struct WebConfig {
     /// What trying a password costs.
     #[serde(default)]
     pub password: Cost,
+    /// Control socket of a recorder on this machine, for the page of live calls.
+    #[serde(default)]
+    pub recorder: Option<PathBuf>,
 }
 
 /// The vault itself.
