@@ -2,22 +2,56 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::archive::access::{Action, Actor, Role};
+use crate::archive::access::{Action, Actor, Refusal, Role};
 use crate::archive::reach::{Belongs, Team};
+use crate::seal::random::Randomness;
 use crate::shell::control_client::{Client, ClientError};
 use crate::shell::status::snapshot::{LiveCall, Snapshot};
 use crate::web::call::{Call, ok};
 use crate::web::problem::Problem;
-use crate::web::shared::{Shared, beside};
+use crate::web::shared::{Shared, beside, lock, random};
 
-/// The calls, and how the recorder is.
+/// Begins to look: the log has who. Under `watch` what is new is asked for during the next minutes.
 pub(super) async fn calls(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
-    let actor = call.who()?.actor.clone();
-    let told = beside(&shared, move |shared| {
+    let mut bytes = [0; 16];
+    random()?.fill(&mut bytes);
+    let watch: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    {
+        let mut watches = lock(&shared.watches);
+        watches.retain(|_, (_, until)| call.now < *until);
+        if watches.len() >= WATCHES_MAX {
+            return Err(Problem::too_many(60, "too many people are watching live calls"));
+        }
+        watches.insert(watch.clone(), (call.who()?.name.clone(), call.now.after(LASTS)));
+    }
+    let mut told = now(&shared, call.who()?.actor.clone()).await?;
+    told["watch"] = json!(watch);
+    Ok(ok(&told))
+}
+
+/// What is new, for who has begun to look.
+pub(super) async fn again(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
+    let who = call.who()?;
+    call.session()?;
+    let known = lock(&shared.watches).get(call.param("watch")).cloned();
+    let is_theirs = known.is_some_and(|(user, until)| user == who.name && call.now < until);
+    if !is_theirs {
+        return Err(Problem::not_found("nobody watches by that name any more: begin anew with /api/v1/live"));
+    }
+    // Roles may be others by now.
+    if !ROLES.iter().any(|role| who.actor.roles.contains_key(role)) {
+        return Err(Refusal::Role { needs: ROLES.to_vec() }.into());
+    }
+    Ok(ok(&now(&shared, who.actor.clone()).await?))
+}
+
+async fn now(shared: &Arc<Shared>, actor: Actor) -> Result<Value, Problem> {
+    beside(shared, move |shared| {
         let config = &shared.vault().config;
         let Some(path) = config.web.as_ref().and_then(|web| web.recorder.as_ref()) else {
             return Ok(json!({ "configured": false }));
@@ -31,8 +65,8 @@ pub(super) async fn calls(shared: Arc<Shared>, call: Call) -> Result<Response, P
                 json!({ "configured": true, "fault": fault.to_string() })
             }
         })
-    });
-    Ok(ok(&told.await?))
+    })
+    .await
 }
 
 fn asked(path: &std::path::Path, parties: bool) -> Result<(Snapshot, Vec<LiveCall>), ClientError> {
@@ -91,7 +125,11 @@ fn hears(actor: &Actor, teams: &[Team], trunk: &str) -> bool {
 }
 
 const HEARS: [Role; 2] = [Role::Reviewer, Role::Compliance];
+const ROLES: [Role; 3] = [Role::Operator, Role::Reviewer, Role::Compliance];
 const CALLS_MAX: usize = 500;
+const WATCHES_MAX: usize = 1_000;
+/// After this it is asked anew whether somebody may, and the log has it.
+const LASTS: Duration = Duration::from_secs(15 * 60);
 
 #[cfg(test)]
 mod tests {

@@ -40,6 +40,8 @@ pub(super) struct Shared {
     /// Where searches go on.
     pub(super) goes_on: Places,
     pub(super) plays: Mutex<BTreeMap<String, Arc<Play>>>,
+    /// Who watches live calls, under which name and until when.
+    pub(super) watches: Mutex<BTreeMap<String, (UserName, Stamp)>>,
     /// Requests of an address.
     pub(super) asked: Mutex<Rate<Network>>,
     /// Plays of a user.
@@ -106,6 +108,7 @@ impl Shared {
             pending: Mutex::default(),
             goes_on: Places::new(&mut OsRandom::new()?),
             plays: Mutex::default(),
+            watches: Mutex::default(),
             asked: Mutex::new(Rate::new(ASKED_MAX, ASKED_SECONDS)),
             played: Mutex::new(Rate::new(PLAYED_MAX, HOUR)),
             played_much: Mutex::new(Rate::new(PLAYED_MUCH, HOUR)),

@@ -361,6 +361,15 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         method: Method::GET,
+        path: "/api/v1/live/{watch}",
+        rule: Rule::SignedIn,
+        id: "liveAgain",
+        about: "The same again, for a quarter of an hour to whom it was granted: `watch` is of the first answer.",
+        fields: &[],
+        run: run!(live::again),
+    },
+    Route {
+        method: Method::GET,
         path: "/api/v1/log",
         rule: Rule::Action(Action::ReadLog, Target::Vault),
         id: "log",

@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn spans_are_seconds_with_at_most_three_places() {
         let read = |texts: &[&str]| {
-            spans(&json!(texts)).map(|all| all.iter().map(|s| (s.from_ms, s.to_ms)).collect())
+            spans(&json!(texts)).map(|all| all.iter().map(|one| (one.from_ms, one.to_ms)).collect::<Vec<_>>())
         };
         assert_eq!(read(&["12.5-19.25", "0-1"]).unwrap_or_default(), [(0, 1_000), (12_500, 19_250)]);
         for wrong in [

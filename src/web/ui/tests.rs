@@ -108,6 +108,7 @@ const NAMES: &[&str] = &[
     "PageUp",
     "Home",
     "End",
+    "Enter",
     "Content-Type",
     "Retry-After",
     "Sejf",
