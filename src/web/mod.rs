@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! connections: TLS 1.3, so many, none that stands still ─► guard: who, may they? ─log─► table: what answers
-//!                                                               sign_in · recordings · manifest · play · people · ui
+//!                                                               sign_in · recordings · manifest · versions · held · play
+//!                                                               stock · live · people · ui
 //! ```
 //!
 //! All that is decided is decided by [`crate::archive`]; nothing is released that the vault's log does not have.

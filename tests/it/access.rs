@@ -4,6 +4,7 @@ mod browser;
 mod hostile;
 mod kept;
 mod page;
+mod stock_page;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

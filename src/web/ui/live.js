@@ -47,7 +47,7 @@ export async function show(context) {
 }
 
 function draw(box, told) {
-  if (told.fault) {
+  if (told.fault !== undefined) {
     replace(box, h("p", { class: "fault" }, t("live.away")), h("p", { class: "hint", lang: "en" }, told.fault));
     return;
   }

@@ -1,7 +1,7 @@
 // Hearing a recording: both sides drawn above each other, and what is missing of them marked.
 
 import { get } from "./api.js";
-import { announce, button, h, option, put } from "./dom.js";
+import { announce, button, h, option, put, replace } from "./dom.js";
 import { length, word } from "./format.js";
 import { t } from "./strings.js";
 import { draw } from "./waveform.js";
@@ -57,7 +57,7 @@ export function player(recording, manifest, copies = new Map()) {
     audio.removeAttribute("src");
     audio.load();
   };
-  return { element, stop, start: (play) => start(view, play), loop: () => [...all.loop], setCopies: (now) => (view.copies = now) };
+  return { element, stop, start: (play) => start(view, play), loop: () => [...all.loop], setCopies: (now) => (view.copies = now), isStarted: () => !controls.hidden };
 }
 
 // Kinds of what is marked, each once.
@@ -115,7 +115,7 @@ function build(view, play) {
     files.value = (play.files.find((file) => !view.copies.has(file.name)) ?? play.files[0]).url;
     files.addEventListener("change", () => hear(view, play.files.find((file) => file.url === files.value)));
   }
-  put(
+  replace(
     controls,
     toggle,
     button(t("back"), { onclick: () => seek(view, all.at - STEP_S), "aria-label": t("back.is") }),

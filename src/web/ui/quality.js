@@ -68,7 +68,7 @@ function chart(manifest, found) {
     return h(
       "div",
       { class: "lane" },
-      h("div", { class: "who" }, h("strong", {}, side(stream.party)), " ", stream.codec, h("span", { class: "hint number" }, t("quality.worst", { worst: percent(worst) }))),
+      h("div", { class: "named" }, h("strong", {}, side(stream.party)), " ", stream.codec, h("span", { class: "hint number" }, t("quality.worst", { worst: percent(worst) }))),
       picture(stream, manifest, found[place], x, told),
     );
   });

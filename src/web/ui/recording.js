@@ -21,27 +21,33 @@ export function forget() {
 export async function show(context, id) {
   const path = `/api/v1/recordings/${encodeURIComponent(id)}`;
   const one = await get(path);
-  const manifest = await get(`${path}/manifest`).then((answer) => answer.manifest, () => null);
   let fault = null;
-  const told = await history(id).catch((thrown) => ((fault = thrown), null));
+  const [manifest, told, kept] = await Promise.all([
+    get(`${path}/manifest`).then((answer) => answer.manifest, () => null),
+    history(id).catch((thrown) => ((fault = thrown), null)),
+    copies(id),
+  ]);
   const view = player(one, manifest, copiesOf(told));
   const title = heading(nameOf(one.details));
   const known = h("div", {}, facts(one, one.details ?? {}, manifest));
+  const sound = hearing(context, one, view);
   // What holds now is shown anew, and what is heard goes on.
   const changed = async (now) => {
     const fresh = await get(path);
     replace(known, facts(fresh, fresh.details ?? {}, manifest));
     title.textContent = nameOf(fresh.details);
     view.setCopies(copiesOf(now));
+    // What was granted before is without a copy that there is since: it is asked for anew.
+    if (fresh.audio.length > one.audio.length && view.isStarted() && !sound.querySelector("form.why")) put(sound, why(context, fresh, view));
   };
   return [
     h("p", {}, h("a", { href: "#/recordings" }, t("recording.back"))),
     title,
     known,
-    hearing(context, one, view),
+    sound,
     versions(context, one, told, fault, view, changed),
     manifest && [ladder(manifest), quality(manifest), marks(manifest), notes(manifest)],
-    await copies(id),
+    kept,
     accesses(context, id),
   ];
 }

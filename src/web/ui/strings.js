@@ -293,7 +293,7 @@ const STRINGS = {
   "worm.untested": ["not tested", "nietestowany"],
   "worm.due": ["must be WORM, and is not proved", "ma być WORM, a nie dowiedziono"],
   "accesses": ["Who saw and heard it", "Kto je widział i słyszał"],
-  "accesses.how": ["From the signed log. That you look is in the log too.", "Z podpisanego dziennika. To, że zaglądasz, też jest w dzienniku."],
+  "accesses.how": ["From the signed log. That you look is in the log too. What was done with more than 100 recordings at once is in the log under Export and Destruction.", "Z podpisanego dziennika. To, że zaglądasz, też jest w dzienniku. Czynności na więcej niż 100 nagraniach naraz są w dzienniku przy eksporcie i niszczeniu."],
   "accesses.show": ["Read the log", "Czytaj dziennik"],
   "accesses.count": ["Found: {count}. Read back to entry {from} of {size}.", "Znaleziono: {count}. Przeczytano wstecz do wpisu {from} z {size}."],
   "access.released": ["Released", "Wydano"],
