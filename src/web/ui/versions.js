@@ -97,7 +97,7 @@ function form(context, one, state, view, kind, draw, done, refresh) {
   const made = h("form", { class: "say" }, field(t("version.kind"), kinds), content, reasonFields(context), fault, h("div", { class: "actions" }, go));
   kinds.addEventListener("change", () => {
     draw(kinds.value);
-    document.querySelector(".adding select[name=kind]")?.focus();
+    document.querySelector("select[name=kind]")?.focus();
   });
   made.addEventListener("submit", async (event) => {
     event.preventDefault();
