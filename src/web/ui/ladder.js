@@ -137,7 +137,9 @@ function row(rung, place, places, width) {
   const way = end > from ? 1 : -1;
   const text = rung.again > 0 ? `${rung.text} ↻${rung.again}` : rung.text;
   const room = Math.floor((Math.abs(end - from) - 14) / LETTER);
-  const spoken = `${rung.after} ${rung.src} → ${rung.dst}: ${cut(rung.text, 200)}${rung.again > 0 ? `, ${t("ladder.again", { count: rung.again })}` : ""}`;
+  // What is seen comes first, so that who speaks to the computer names it as it is drawn.
+  const more = rung.again > 0 ? `, ${t("ladder.again", { count: rung.again })}` : "";
+  const spoken = `${rung.after} ${cut(text, 200)}, ${rung.src} → ${rung.dst}${more}`;
   return svg(
     "g",
     {
@@ -150,9 +152,10 @@ function row(rung, place, places, width) {
     },
     svg("rect", { class: "hit", x: 1, y: 1, width: width - 2, height: ROW - 2, rx: 4 }),
     svg("text", { class: "when", x: 6, y: 19 }, rung.after),
+    " ",
+    svg("text", { class: "what", x: (from + end) / 2, y: 15, "text-anchor": "middle" }, cut(text, room)),
     svg("line", { class: "arrow", x1: from, x2: end - way * 5, y1: 21, y2: 21 }),
     svg("path", { class: "tip", d: `M${end} 21l${-way * 8} -4v8z` }),
-    svg("text", { class: "what", x: (from + end) / 2, y: 15, "text-anchor": "middle" }, cut(text, room)),
   );
 }
 

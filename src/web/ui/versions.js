@@ -83,7 +83,7 @@ function said({ kind, change, before }) {
   }
   const spans = change.redacted.spans.map((span) => h(
     "button",
-    { type: "button", class: "plain number", "data-jump": span.from_ms / 1000, "aria-label": t("mark.jump", { at: length(span.from_ms / 1000, true) }) },
+    { type: "button", class: "plain number", "data-jump": span.from_ms / 1000, title: t("mark.jump", { at: length(span.from_ms / 1000, true) }) },
     `${length(span.from_ms / 1000, true)}–${length(span.to_ms / 1000, true)}`,
   ));
   return [name, " ", spans];
