@@ -110,6 +110,12 @@ pub enum Action {
     SignOut,
     /// Look after what there is, as a vault does by itself: nothing is released, changed or destroyed by it.
     Duty,
+    /// See how copies, media, keys and duties stand. Nothing of who spoke.
+    ShowStock,
+    /// See which calls are being recorded.
+    ShowLive,
+    /// See who saw and heard a recording, and why.
+    ShowAccess,
 }
 
 impl Role {
@@ -387,6 +393,10 @@ fn rule(action: Action) -> Rule {
         Action::ApproveDestruction => (&[Custodian, Dpo], true, true),
         // Not who hears recordings.
         Action::Destroy => (&[Custodian, Dpo], true, true),
+        Action::ShowStock => (&[Operator, Compliance, Custodian, Auditor], false, false),
+        // Of calls whose trunk is not within reach nothing is told; who runs recorders sees no numbers.
+        Action::ShowLive => (&[Operator, Reviewer, Compliance], false, false),
+        Action::ShowAccess => (&[Compliance, Auditor], false, false),
         Action::ReadLog => (&[Auditor], false, false),
         Action::ListUsers => (&[Admin, Auditor], false, false),
         Action::ManageUsers => (&[Admin], true, true),
@@ -402,6 +412,7 @@ fn rule(action: Action) -> Rule {
             | Action::Open
             | Action::Export
             | Action::Annotate
+            | Action::ShowAccess
             | Action::Hold
             | Action::ReleaseHold
             | Action::NameEvent

@@ -9,6 +9,7 @@
 //! A recording opens only with its envelope *and* the identity of its epoch: see [`envelope`].
 
 pub mod access;
+pub mod accesses;
 pub mod bundle;
 pub mod certificate;
 pub mod class;

@@ -62,6 +62,7 @@ const PEOPLE: &[(&str, &[Role], &str)] = &[
     ("rita", &[Role::Reviewer, Role::Compliance], "finds and hears recordings"),
     ("ada", &[Role::Admin], "says who may"),
     ("iga", &[Role::Auditor], "reads the log"),
+    ("olek", &[Role::Operator], "looks after copies, media"),
 ];
 
 fn begin(dir: &Path, pair: &KeyPair) -> anyhow::Result<Vault> {

@@ -185,6 +185,7 @@ async fn grant(shared: &Arc<Shared>, route: &'static Route, call: &mut Call) -> 
             let number = number.map_err(|_| Problem::not_found("nothing of that number is asked"))?;
             resource = Resource::UserRequest(number);
         }
+        Target::Medium => resource = Resource::Medium(medium(call)?),
         Target::Own => resource = Resource::User(call.who()?.name.to_string()),
     }
     let (actor, now) = (call.who()?.actor.clone(), call.now);
@@ -194,6 +195,15 @@ async fn grant(shared: &Arc<Shared>, route: &'static Route, call: &mut Call) -> 
     });
     call.grant = Some(Arc::new(granted.await?));
     Ok(())
+}
+
+/// The number of a medium. The log has it: whatever else is there is none.
+fn medium(call: &Call) -> Result<String, Problem> {
+    let name = call.param("medium");
+    let is_number = !name.is_empty()
+        && name.len() <= MEDIUM_BYTES_MAX
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_number { Ok(name.to_owned()) } else { Err(Problem::not_found("the register has no such medium")) }
 }
 
 type Known =
@@ -358,3 +368,4 @@ const SECURE: [(HeaderName, &str); 9] = [
 /// Bytes of a request's body.
 const BODY_BYTES_MAX: usize = 64 << 10;
 const PAIRS_MAX: usize = 64;
+const MEDIUM_BYTES_MAX: usize = 64;

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! connections: TLS 1.3, so many, none that stands still ─► guard: who, may they? ─log─► table: what answers
-//!                                                               sign_in · recordings · manifest · play · people · log · ui
+//!                                                               sign_in · recordings · manifest · versions · held · play
+//!                                                               stock · live · people · log · ui
 //! ```
 //!
 //! All that is decided is decided by [`crate::archive`]; nothing is released that the vault's log does not have.
@@ -11,6 +12,8 @@ mod account;
 mod call;
 mod connections;
 mod guard;
+mod held;
+mod live;
 mod log;
 mod manifest;
 mod oidc;
@@ -25,10 +28,12 @@ mod recall;
 mod recordings;
 mod shared;
 mod sign_in;
+mod stock;
 mod table;
 #[cfg(test)]
 mod tests;
 mod ui;
+mod versions;
 pub mod witness;
 
 use std::io;

@@ -43,6 +43,8 @@ pub(super) struct Shared {
     /// Where searches go on.
     pub(super) goes_on: Places,
     pub(super) plays: Mutex<BTreeMap<String, Arc<Play>>>,
+    /// Who watches live calls, under which name and until when.
+    pub(super) watches: Mutex<BTreeMap<String, (UserName, Stamp)>>,
     /// Requests of an address.
     pub(super) asked: Mutex<Rate<Network>>,
     /// Plays of a user.
@@ -126,6 +128,7 @@ impl Shared {
             pending: Mutex::default(),
             goes_on: Places::new(&mut OsRandom::new()?),
             plays: Mutex::default(),
+            watches: Mutex::default(),
             asked: Mutex::new(Rate::new(ASKED_MAX, ASKED_SECONDS)),
             played: Mutex::new(Rate::new(PLAYED_MAX, HOUR)),
             played_much: Mutex::new(Rate::new(PLAYED_MUCH, HOUR)),
@@ -239,8 +242,8 @@ pub(super) async fn aside<T: Send + 'static>(
     done.unwrap_or_else(|fault| Err(Problem::fault("answering", &fault)))
 }
 
-/// Requests of one address in [`ASKED_SECONDS`].
-const ASKED_MAX: u32 = 600;
+/// Requests of one address in [`ASKED_SECONDS`]: an office behind one address, each page of which asks several times.
+const ASKED_MAX: u32 = 1_800;
 const ASKED_SECONDS: u32 = 60;
 const HOUR: u32 = 3_600;
 /// Recordings that one user begins to hear in an hour.

@@ -10,6 +10,8 @@ use futures_util::future::BoxFuture;
 use crate::archive::access::Action;
 use crate::web::account;
 use crate::web::call::Call;
+use crate::web::held;
+use crate::web::live;
 use crate::web::log;
 use crate::web::manifest;
 use crate::web::oidc;
@@ -21,7 +23,9 @@ use crate::web::problem::Problem;
 use crate::web::recordings;
 use crate::web::shared::Shared;
 use crate::web::sign_in;
+use crate::web::stock;
 use crate::web::ui;
+use crate::web::versions;
 
 /// A route.
 pub(super) struct Route {
@@ -64,6 +68,8 @@ pub(super) enum Target {
     User,
     /// What was asked by `{number}`.
     Asked,
+    /// The medium `{medium}`.
+    Medium,
     /// Who asks.
     Own,
 }
@@ -388,6 +394,42 @@ pub(super) static ROUTES: &[Route] = &[
         run: run!(manifest::serve),
     },
     Route {
+        method: Method::GET,
+        path: "/api/v1/recordings/{id}/versions",
+        rule: Rule::Action(Action::Show, Target::Recording),
+        id: "versions",
+        about: "What was said of a recording later, by whom, when and why, and what holds now.",
+        fields: &[],
+        run: run!(versions::list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/recordings/{id}/versions",
+        rule: Rule::Action(Action::Annotate, Target::Recording),
+        id: "addVersion",
+        about: "Says something of a recording, or makes a copy of its sound with spans silenced. What was before stays.",
+        fields: SAID,
+        run: run!(versions::say),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/recordings/{id}/copies",
+        rule: Rule::Action(Action::Show, Target::Recording),
+        id: "copies",
+        about: "Where its copies are, what was found when they were last read, and what its class asks for.",
+        fields: &[],
+        run: run!(held::copies),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/recordings/{id}/accesses",
+        rule: Rule::Action(Action::ShowAccess, Target::Recording),
+        id: "accesses",
+        about: "Who saw and heard it, and why: from the last 65536 entries of the log, or of those before `before`.",
+        fields: &[may("before", Kind::Number, "number of an entry: the `before` of an answer")],
+        run: run!(held::accesses),
+    },
+    Route {
         method: Method::POST,
         path: "/api/v1/recordings/{id}/plays",
         rule: Rule::Action(Action::Open, Target::Recording),
@@ -413,6 +455,74 @@ pub(super) static ROUTES: &[Route] = &[
         about: "How loud each side of the sound is over its length, from 0 to 255: for a picture of it.",
         fields: &[],
         run: run!(play::peaks),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/stock",
+        rule: Rule::Action(Action::ShowStock, Target::Vault),
+        id: "stock",
+        about: "Classes and what they ask for, places and how they stand, lost recordings, and duties with what is late.",
+        fields: &[],
+        run: run!(stock::copies),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/media",
+        rule: Rule::Action(Action::ShowStock, Target::Vault),
+        id: "media",
+        about: "Media that were written: where they are, under which seal, and what is due.",
+        fields: &[],
+        run: run!(stock::media),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/media/{medium}",
+        rule: Rule::Action(Action::ShowStock, Target::Medium),
+        id: "medium",
+        about: "One of them, and who had it when.",
+        fields: &[],
+        run: run!(stock::medium),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/media/{medium}/moves",
+        rule: Rule::Action(Action::Media, Target::Medium),
+        id: "moveMedium",
+        about: "Says that a medium was taken out, or is back.",
+        fields: &[
+            needed("what", Kind::Text, "check-out or check-in"),
+            needed("place", Kind::Text, "where it lies then, or who has it"),
+            may("seal", Kind::Text, "number of the seal that is on it"),
+            REASON,
+        ],
+        run: run!(stock::move_medium),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/keys",
+        rule: Rule::Action(Action::ShowStock, Target::Vault),
+        id: "keys",
+        about: "Custodians and their last drill, epochs, and whether the vault is locked. No key of it.",
+        fields: &[],
+        run: run!(stock::keys),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/live",
+        rule: Rule::Action(Action::ShowLive, Target::Vault),
+        id: "live",
+        about: "Calls that are being recorded on this machine, and how its recorder is. Of those out of reach none is shown.",
+        fields: &[],
+        run: run!(live::calls),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/live/{watch}",
+        rule: Rule::SignedIn,
+        id: "liveAgain",
+        about: "The same again, for a quarter of an hour to whom it was granted: `watch` is of the first answer.",
+        fields: &[],
+        run: run!(live::again),
     },
     Route {
         method: Method::GET,
@@ -516,6 +626,19 @@ pub(super) static ROUTES: &[Route] = &[
         fields: &[],
         run: run!(people::revoke_token),
     },
+];
+
+const SAID: &[Field] = &[
+    needed("kind", Kind::Text, "note, labels, agents, correction or redacted"),
+    needed("after", Kind::Number, "number of the last version that you have seen; 0 where there was none"),
+    may("text", Kind::Text, "of a note"),
+    may("add", Kind::Texts, "labels or agents that are put on"),
+    may("remove", Kind::Texts, "those that are taken off"),
+    may("field", Kind::Text, "what is corrected: caller, callee, from, to, trunk"),
+    may("was", Kind::Text, "what it was until now"),
+    may("is", Kind::Text, "what it is"),
+    may("spans", Kind::Texts, "what nobody hears in the copy, in seconds of the sound: 12.5-19.25"),
+    REASON,
 ];
 
 const SEARCH: &[Field] = &[

@@ -30,24 +30,33 @@ macro_rules! file {
 }
 
 /// All of them; the first is the page.
-static FILES: [File; 18] = [
+static FILES: &[File] = &[
     file!("index.html", "text/html; charset=utf-8"),
     file!("app.css", "text/css; charset=utf-8"),
     file!("icon.svg", "image/svg+xml"),
     file!("account.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("app.js", SCRIPT),
+    file!("custody.js", SCRIPT),
     file!("dom.js", SCRIPT),
     file!("format.js", SCRIPT),
+    file!("keys.js", SCRIPT),
+    file!("ladder.js", SCRIPT),
+    file!("live.js", SCRIPT),
     file!("log.js", SCRIPT),
     file!("passkey.js", SCRIPT),
+    file!("media.js", SCRIPT),
     file!("player.js", SCRIPT),
+    file!("quality.js", SCRIPT),
+    file!("reason.js", SCRIPT),
     file!("recording.js", SCRIPT),
     file!("search.js", SCRIPT),
     file!("security.js", SCRIPT),
     file!("sign_in.js", SCRIPT),
+    file!("stock.js", SCRIPT),
     file!("strings.js", SCRIPT),
     file!("users.js", SCRIPT),
+    file!("versions.js", SCRIPT),
     file!("waveform.js", SCRIPT),
 ];
 

@@ -6,6 +6,7 @@ mod kept;
 mod oidc;
 mod page;
 mod passkey;
+mod stock_page;
 
 use std::fs;
 use std::io::{BufRead, BufReader};

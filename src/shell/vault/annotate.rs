@@ -12,6 +12,8 @@
 //! Cut off before the slip, nothing was said, and what was put is put anew. Cut off after it, the log and the catalog are
 //! told by whoever looks next; and who says the same again has said it once.
 
+mod fault;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,19 +25,17 @@ use crate::archive::access::{Action, Actor, Grant, Reason, Request};
 use crate::archive::copies::{CopyState, lock_until};
 use crate::archive::details::Details;
 use crate::archive::entry::{Outcome, Resource};
-use crate::archive::envelope::RewrapError;
 use crate::archive::epoch::Epoch;
 use crate::archive::reach::Belongs;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::search::{IndexKey, Indexed};
 use crate::archive::slip::Body;
 use crate::archive::version::{
-    Change, DOCUMENT_BYTES_MAX, History, HistoryError, Said, VersionError, VersionSlip, VersionSlipError,
-    copy_name, document_name,
+    Change, DOCUMENT_BYTES_MAX, History, Said, VersionSlip, copy_name, document_name,
 };
 use crate::base::time::Span;
 use crate::recording::manifest::Manifest;
-use crate::recording::redact::{self, RedactError};
+use crate::recording::redact;
 use crate::seal::header::Header;
 use crate::seal::identity::{Identities, generate_x25519};
 use crate::seal::open::Opener;
@@ -43,18 +43,17 @@ use crate::seal::random::Randomness;
 use crate::seal::recipient::Recipients;
 use crate::seal::stream;
 use crate::shell::clock;
-use crate::shell::entropy::{NoRandomness, OsRandom};
+use crate::shell::entropy::OsRandom;
 use crate::shell::locks::Share;
-use crate::shell::receipts::ReceiptsError;
+use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::rebuild::{MANIFEST_BYTES_MAX, MANIFEST_SUFFIX, details_of};
 use crate::shell::vault::catalog::versions::{Added, NewVersion};
-use crate::shell::vault::catalog::{Catalog, CatalogError};
 use crate::shell::vault::home::{Vault, VaultError, io_error};
-use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
-use crate::shell::vault::log::Denied;
 use crate::shell::vault::place::{Content, Place, PlaceError};
 use crate::shell::vault::turns;
+
+pub use crate::shell::vault::annotate::fault::AnnotateError;
 
 /// What says something of recordings, and shows what was said.
 pub struct Annotator<'a> {
@@ -64,6 +63,7 @@ pub struct Annotator<'a> {
     /// The first place first; one that is away says so.
     places: Vec<Arc<dyn Place>>,
     goes_on: Arc<dyn Fn(Step) -> bool + Send + Sync>,
+    patience: Duration,
 }
 
 /// Steps after which a test may end it.
@@ -144,143 +144,14 @@ pub struct Written {
     pub was_there: bool,
 }
 
-/// Why nothing was said, or is shown.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AnnotateError {
-    /// The vault.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// The catalog.
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    /// Keys.
-    #[error(transparent)]
-    Keys(#[from] KeyFault),
-    /// Not granted.
-    #[error(transparent)]
-    Denied(#[from] Denied),
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] ReceiptsError),
-    /// A place.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// No random bytes.
-    #[error(transparent)]
-    Random(#[from] NoRandomness),
-    /// It cannot be said.
-    #[error("recording {id}: {source}")]
-    Version {
-        /// Of which recording.
-        id: RecordingId,
-        /// Why not.
-        source: VersionError,
-    },
-    /// What was said does not hang together.
-    #[error("recording {id}: {source}; `sejf scrub` looks at all copies, and mends what it can")]
-    History {
-        /// Of which recording.
-        id: RecordingId,
-        /// What is wrong.
-        source: HistoryError,
-    },
-    /// An object in the first place is no slip.
-    #[error("`{object}`: {source}; `sejf scrub` looks at all copies, and mends what it can")]
-    Slip {
-        /// The object.
-        object: String,
-        /// What is wrong.
-        source: VersionSlipError,
-    },
-    /// A file is in no place as it should be.
-    #[error(
-        "recording {id}: `{name}` is not read: {why}; `sejf scrub` looks at all copies, and mends what it can"
-    )]
-    Unread {
-        /// Of which recording.
-        id: RecordingId,
-        /// The file.
-        name: String,
-        /// Why.
-        why: String,
-    },
-    /// The document cannot be put under the recording's envelope.
-    #[error("recording {id}: sealing a version: {source}")]
-    Seal {
-        /// Of which recording.
-        id: RecordingId,
-        /// Why.
-        source: RewrapError,
-    },
-    /// There is nothing to silence, or more than one file.
-    #[error("recording {0} has not one file of sound, Opus or WAV: no redacted copy can be made of it")]
-    NoSound(RecordingId),
-    /// Its sound cannot be silenced.
-    #[error("recording {id}: silencing its sound: {source}")]
-    Redact {
-        /// Which.
-        id: RecordingId,
-        /// Why not.
-        source: RedactError,
-    },
-    /// No such recording.
-    #[error("there is no recording {0} in the archive: look for it with `sejf vault search`")]
-    Unknown(RecordingId),
-    /// Nothing can be said of it.
-    #[error("recording {id} is {}: {}", phase.as_str(), nothing(*phase))]
-    Nothing {
-        /// Which.
-        id: RecordingId,
-        /// How far it is.
-        phase: Phase,
-    },
-    /// Somebody was quicker.
-    #[error(
-        "recording {id} has version {number} by now, and nothing was said: see `sejf history`, and say it again where \
-         it still holds"
-    )]
-    Meanwhile {
-        /// Of which recording.
-        id: RecordingId,
-        /// The last one.
-        number: u32,
-    },
-    /// It was said, and not all that follows was done.
-    #[error(
-        "recording {id}: version {number}, whose document has SHA-256 {sha256}, was written, and the catalog has not \
-         taken it yet: {source}; `sejf history` takes it over when that is mended"
-    )]
-    Unfinished {
-        /// Of which recording.
-        id: RecordingId,
-        /// Its number.
-        number: u32,
-        /// SHA-256 of its document.
-        sha256: Digest,
-        /// What was not done.
-        source: Box<AnnotateError>,
-    },
-    /// Envelopes are being exchanged.
-    #[error("recordings are being put under other envelopes: try again later")]
-    Rewrapping,
-    /// A test has ended it.
-    #[error("ended after {0:?}")]
-    Ended(Step),
-}
-
-fn nothing(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Staged => "it was taken in while the vault was locked, and waits for it to be unlocked",
-        Phase::Archived => "nothing of it was recorded, there is only its receipt",
-        Phase::Destroyed => "nobody opens it any more, and nothing is said of it",
-    }
-}
-
 /// Writing versions, and erasing recordings that get them, is for one at a time.
 pub(super) async fn alone(home: &Path) -> Result<std::fs::File, VaultError> {
+    alone_within(home, PATIENCE).await
+}
+
+async fn alone_within(home: &Path, patience: Duration) -> Result<std::fs::File, VaultError> {
     let path = home.join(LOCK);
-    let locked = turns::lock(&path, Share::Alone, clock::monotonic() + PATIENCE).await;
+    let locked = turns::lock(&path, Share::Alone, clock::monotonic() + patience).await;
     let locked = locked.map_err(io_error("locking", &path))?;
     locked.ok_or_else(|| VaultError::Annotating { home: home.into() })
 }
@@ -289,7 +160,13 @@ impl<'a> Annotator<'a> {
     /// With all places of the vault.
     pub fn open(vault: &'a Vault, ring: &'a KeyRing, catalog: &'a Catalog) -> Result<Self, AnnotateError> {
         let places = vault.places_if_there()?;
-        Ok(Self { vault, ring, catalog, places, goes_on: Arc::new(|_| true) })
+        Ok(Self { vault, ring, catalog, places, goes_on: Arc::new(|_| true), patience: PATIENCE })
+    }
+
+    /// Waits no longer than this for others who are writing versions.
+    #[must_use]
+    pub fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// For tests: ends after a step where `goes_on` says no.
@@ -302,14 +179,33 @@ impl<'a> Annotator<'a> {
     /// Says something. The log has it before and after.
     pub async fn say(&self, order: &Order<'_>) -> Result<Written, AnnotateError> {
         let id = order.id;
-        let _alone = alone(&self.vault.home).await?;
+        let _alone = self.alone().await?;
         let record = self.record(&id).await?;
         let (action, resource, now) = (Action::Annotate, Resource::Recording(id), clock::now());
         let (actor, reason) = (order.actor, order.reason.clone());
         let request = Request { actor, action, resource, reason, now };
         let grant = self.vault.log.ask_within(&request, order.belongs)?;
         self.passed(Step::Granted)?;
-        let done = self.write(record, order, &grant).await;
+        self.say_granted(record, order, &grant).await
+    }
+
+    /// The same where it was granted already, as to who asks over HTTPS.
+    pub async fn say_with(&self, order: &Order<'_>, grant: &Grant) -> Result<Written, AnnotateError> {
+        if grant.action() != Action::Annotate || *grant.resource() != Resource::Recording(order.id) {
+            return Err(AnnotateError::NotGranted(order.id));
+        }
+        let _alone = self.alone().await?;
+        let record = self.record(&order.id).await?;
+        self.say_granted(record, order, grant).await
+    }
+
+    async fn say_granted(
+        &self,
+        record: Record,
+        order: &Order<'_>,
+        grant: &Grant,
+    ) -> Result<Written, AnnotateError> {
+        let done = self.write(record, order, grant).await;
         let outcome = match &done {
             Ok(written) => Outcome::Done(serde_json::json!({
                 "version": written.number, "kind": order.wish.kind(), "sha256": written.sha256,
@@ -320,7 +216,7 @@ impl<'a> Annotator<'a> {
             }
             Err(error) => Outcome::Failed(error.to_string()),
         };
-        self.vault.log.outcome(&grant, outcome)?;
+        self.vault.log.outcome(grant, outcome)?;
         done
     }
 
@@ -335,6 +231,31 @@ impl<'a> Annotator<'a> {
         let record = self.record(id).await?;
         let (action, resource, now) = (Action::Show, Resource::Recording(*id), clock::now());
         let grant = self.vault.log.ask_within(&Request { actor, action, resource, reason, now }, belongs)?;
+        self.history_granted(record, &grant).await
+    }
+
+    /// The same where it was granted already.
+    pub async fn history_with(
+        &self,
+        id: &RecordingId,
+        grant: &Grant,
+    ) -> Result<(Record, History), AnnotateError> {
+        if grant.action() != Action::Show || *grant.resource() != Resource::Recording(*id) {
+            return Err(AnnotateError::NotGranted(*id));
+        }
+        self.history_granted(self.record(id).await?, grant).await
+    }
+
+    async fn alone(&self) -> Result<std::fs::File, VaultError> {
+        alone_within(&self.vault.home, self.patience).await
+    }
+
+    async fn history_granted(
+        &self,
+        record: Record,
+        grant: &Grant,
+    ) -> Result<(Record, History), AnnotateError> {
+        let id = &record.id.clone();
         {
             let _turn = self.turn().await?;
             let history = self.known(&record).await?;
@@ -350,10 +271,10 @@ impl<'a> Annotator<'a> {
             }
         }
         // Somebody is writing it just now, or was cut off: who is alone knows which.
-        let _alone = alone(&self.vault.home).await?;
+        let _alone = self.alone().await?;
         let _turn = self.turn().await?;
         let mut record = self.record(id).await?;
-        let history = self.load(&mut record, &grant).await?;
+        let history = self.load(&mut record, grant).await?;
         Ok((record, history))
     }
 

@@ -65,6 +65,9 @@ pub struct WebConfig {
     /// Who else says who somebody is.
     #[serde(default)]
     pub oidc: Option<OidcConfig>,
+    /// Control socket of a recorder on this machine, for the page of live calls.
+    #[serde(default)]
+    pub recorder: Option<PathBuf>,
 }
 
 /// The vault itself.

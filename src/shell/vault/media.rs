@@ -206,11 +206,7 @@ impl MediaWriter<'_> {
             return Err(MediaError::Unknown(id.into()));
         }
         let grant = self.ask(id, actor, reason)?;
-        let moved = moved(what, &grant, seal, place, clock::now());
-        self.runtime.block_on(self.catalog.move_medium(id, &moved))?;
-        let done = serde_json::json!({ "what": what, "seal": seal, "place": place });
-        self.vault.log.outcome(&grant, Outcome::Done(done))?;
-        Ok(())
+        self.runtime.block_on(note(self.vault, self.catalog, &grant, what, (seal, place)))
     }
 
     /// Has a medium in the register that is not there, as after the catalog was lost: what is on it, as it says itself
@@ -389,6 +385,25 @@ impl MediaWriter<'_> {
         }
         first.map_or(Ok(()), Err)
     }
+}
+
+/// Writes into the register what happened to the medium that the grant is for: what it is, and the seal and place of
+/// after it.
+pub async fn note(
+    vault: &Vault,
+    catalog: &Catalog,
+    grant: &Grant,
+    what: &str,
+    (seal, place): (&str, &str),
+) -> Result<(), MediaError> {
+    let Resource::Medium(id) = grant.resource() else { return Err(MediaError::Unknown(String::new())) };
+    let moved = moved(what, grant, seal, place, clock::now());
+    if !catalog.move_medium(id, &moved).await? {
+        return Err(MediaError::Unknown(id.clone()));
+    }
+    let done = serde_json::json!({ "what": what, "seal": seal, "place": place });
+    vault.log.outcome(grant, Outcome::Done(done))?;
+    Ok(())
 }
 
 fn moved(what: &str, grant: &Grant, seal: &str, place: &str, at: crate::base::time::Stamp) -> Move {

@@ -1,4 +1,5 @@
 mod account;
+mod kept;
 mod matrix;
 mod passkeys;
 mod requests;
@@ -67,10 +68,19 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
 
 impl World {
     pub(super) async fn new() -> Self {
-        Self::with_cost(CHEAP).await
+        Self::made(CHEAP, "").await
     }
 
     pub(super) async fn with_cost(cost: Cost) -> Self {
+        Self::made(cost, "").await
+    }
+
+    /// With more in its configuration.
+    pub(super) async fn with(more: &str) -> Self {
+        Self::made(CHEAP, more).await
+    }
+
+    async fn made(cost: Cost, more: &str) -> Self {
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let dir = dir.unwrap();
@@ -81,7 +91,7 @@ impl World {
         let (name, kind) = ("archive".to_owned(), KeyKind::X25519);
         Vault::create(&home, &NewVault { name, store, key_places: Vec::new(), kind, custody }).unwrap();
         let config = std::fs::read_to_string(home.join("vault.toml")).unwrap();
-        std::fs::write(home.join("vault.toml"), config + TEAMS).unwrap();
+        std::fs::write(home.join("vault.toml"), config + TEAMS + more).unwrap();
         let vault = Arc::new(Vault::open(&home).unwrap());
         let ring = Arc::new(vault.unlock(&[Identities::parse(&identity).unwrap()]).unwrap());
         let intake = Intake::open(vault).await.unwrap();

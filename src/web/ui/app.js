@@ -3,16 +3,25 @@
 import * as account from "./account.js";
 import { explain, get, signOut as endSession } from "./api.js";
 import { announce, button, h, heading, put, replace } from "./dom.js";
+import * as keys from "./keys.js";
+import * as live from "./live.js";
 import * as log from "./log.js";
+import * as media from "./media.js";
 import * as recording from "./recording.js";
 import * as search from "./search.js";
 import * as signIn from "./sign_in.js";
+import * as stock from "./stock.js";
 import { language, setLanguage, t } from "./strings.js";
 import * as users from "./users.js";
 
+const KEEPS = ["operator", "compliance", "custodian", "auditor"];
 // Where one can be. `for` is the roles that have something there.
 const PLACES = [
   { path: "recordings", label: "nav.recordings", for: ["reviewer", "compliance", "auditor", "dpo"], show: search.show },
+  { path: "live", label: "nav.live", for: ["operator", "reviewer", "compliance"], show: live.show },
+  { path: "copies", label: "nav.copies", for: KEEPS, show: stock.show },
+  { path: "media", label: "nav.media", for: KEEPS, show: media.show },
+  { path: "keys", label: "nav.keys", for: KEEPS, show: keys.show },
   { path: "log", label: "nav.log", for: ["auditor"], show: log.show },
   { path: "users", label: "nav.users", for: ["admin", "auditor"], show: users.show },
   { path: "account", label: "nav.account", for: null, show: account.show },
@@ -144,7 +153,7 @@ async function route() {
     change: (now) => Object.assign(me, now),
   };
   try {
-    const shown = name === "recordings" && more ? recording.show(context, more) : place.show(context);
+    const shown = name === "recordings" && more ? recording.show(context, more) : place.show(context, more);
     put(main, h("p", { class: "busy" }, t("loading")));
     const content = await shown;
     if (mine === turn) arrive(main, content);

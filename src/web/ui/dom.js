@@ -77,7 +77,9 @@ export function table(caption, columns, rows, attributes = {}) {
 }
 
 export function addRow(made, columns, cells) {
-  const row = cells.map((cell, place) => h("td", { role: "cell", "data-column": columns[place] }, cell));
+  // Several things in a cell stay together where it is drawn as a line of a card.
+  const whole = (cell) => (Array.isArray(cell) && cell.length > 1 ? h("div", {}, cell) : cell);
+  const row = cells.map((cell, place) => h("td", { role: "cell", "data-column": columns[place] }, whole(cell)));
   made.tBodies[0].append(h("tr", { role: "row" }, row));
 }
 

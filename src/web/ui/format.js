@@ -35,3 +35,10 @@ export function number(value, digits = 0) {
 export function word(kind, value) {
   return t(`${kind}.${value}`, {}, String(value ?? ""));
 }
+
+// 12.3 MB; in the units of disks.
+export function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const unit = value < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(value) / 3));
+  return `${number(value / 1000 ** unit, unit === 0 ? 0 : 1)} ${units[unit]}`;
+}

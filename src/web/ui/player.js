@@ -1,7 +1,7 @@
 // Hearing a recording: both sides drawn above each other, and what is missing of them marked.
 
 import { get } from "./api.js";
-import { announce, button, h, option, put } from "./dom.js";
+import { announce, button, h, option, put, replace } from "./dom.js";
 import { length, word } from "./format.js";
 import { t } from "./strings.js";
 import { draw } from "./waveform.js";
@@ -11,8 +11,9 @@ const STEP_S = 5;
 const FAR_S = 30;
 const ALIVE_MS = 4 * 60 * 1000;
 
-// What is seen of it. Nothing is heard before `start`, which takes what was granted.
-export function player(recording, manifest) {
+// What is seen of it. Nothing is heard before `start`, which takes what was granted. `copies` says which files are
+// redacted copies.
+export function player(recording, manifest, copies = new Map()) {
   const canvas = h("canvas", { "aria-hidden": "true" });
   const slider = h(
     "div",
@@ -24,10 +25,10 @@ export function player(recording, manifest) {
   const said = h("p", { class: "hint", role: "status" });
   const legend = h("p", { class: "legend" });
   const element = h("div", { class: "player", role: "group", "aria-label": t("player") }, slider, legend, controls, said);
-  const all = { at: 0, seconds: recording.seconds, peaks: null, loop: [null, null], manifest };
+  const all = { at: 0, seconds: recording.seconds, peaks: null, loop: [null, null], manifest, silenced: [] };
   const audio = h("audio", { preload: "auto" });
   put(element, audio);
-  const view = { all, audio, canvas, clock, controls, element, legend, said, slider };
+  const view = { all, audio, canvas, clock, controls, copies, element, legend, said, slider };
   put(legend, kinds(manifest).map((kind) => h("span", {}, h("i", { class: `key ${kind}` }), word("gap", kind))));
   const observer = new ResizeObserver(() => paint(view));
   observer.observe(slider);
@@ -56,7 +57,7 @@ export function player(recording, manifest) {
     audio.removeAttribute("src");
     audio.load();
   };
-  return { element, stop, start: (play) => start(view, play) };
+  return { element, stop, start: (play) => start(view, play), loop: () => [...all.loop], setCopies: (now) => (view.copies = now), isStarted: () => !controls.hidden };
 }
 
 // Kinds of what is marked, each once.
@@ -67,21 +68,30 @@ function kinds(manifest) {
 }
 
 async function start(view, play) {
-  const { all, audio, controls, element, said, slider } = view;
+  const { controls, element, slider } = view;
   build(view, play);
   controls.hidden = false;
-  audio.src = play.files[0].url;
-  if (all.at > 0) audio.currentTime = all.at;
   slider.focus();
   element.dataset.trace = play.trace;
+  // The original first, as it was recorded.
+  await hear(view, play.files.find((file) => !view.copies.has(file.name)) ?? play.files[0]);
+}
+
+// Hears one of the files, from where one is.
+async function hear(view, file) {
+  const { all, audio, copies, said } = view;
+  const mine = (view.turn = (view.turn ?? 0) + 1);
+  all.peaks = null;
+  all.silenced = copies.get(file.name)?.spans ?? [];
+  audio.src = file.url;
+  if (all.at > 0) audio.currentTime = all.at;
+  paint(view);
   await audio.play().catch(() => (said.textContent = t("play.blocked")));
   said.textContent = t("wave.reading");
-  try {
-    all.peaks = await get(`${play.files[0].url}/peaks`);
-    said.textContent = "";
-  } catch {
-    said.textContent = t("wave.none");
-  }
+  const peaks = await get(`${file.url}/peaks`).catch(() => null);
+  if (mine !== view.turn) return;
+  all.peaks = peaks;
+  said.textContent = peaks ? "" : t("wave.none");
   paint(view);
 }
 
@@ -96,15 +106,16 @@ function build(view, play) {
   audio.addEventListener("ratechange", () => (speed.value = String(audio.playbackRate)));
   audio.addEventListener("error", () => (said.textContent = t("play.failed")));
   const loop = (place) => () => setLoop(view, place);
-  const files = play.files.length > 1 && h("select", { "aria-label": t("file") });
+  const files = play.files.length > 1 && h("select", { "aria-label": t("file"), class: "files" });
   if (files) {
-    put(files, play.files.map((file) => option(file.url, file.name)));
-    files.addEventListener("change", () => {
-      audio.src = files.value;
-      audio.play();
-    });
+    put(files, play.files.map((file) => {
+      const copy = view.copies.get(file.name);
+      return option(file.url, copy ? t("file.copy", { number: copy.version }) : t("file.original"));
+    }));
+    files.value = (play.files.find((file) => !view.copies.has(file.name)) ?? play.files[0]).url;
+    files.addEventListener("change", () => hear(view, play.files.find((file) => file.url === files.value)));
   }
-  put(
+  replace(
     controls,
     toggle,
     button(t("back"), { onclick: () => seek(view, all.at - STEP_S), "aria-label": t("back.is") }),
@@ -151,6 +162,17 @@ function listen(view) {
   slider.addEventListener("pointerdown", (event) => {
     slider.setPointerCapture(event.pointerId);
     point(event);
+    // From where it is pressed to where it is let go: a loop, or what is to be silenced.
+    view.from = event.shiftKey ? all.at : null;
+    if (event.shiftKey) all.loop = [all.at, null];
+  });
+  slider.addEventListener("pointerup", () => {
+    if (view.from === null || view.from === undefined) return;
+    const [from, to] = [Math.min(view.from, all.at), Math.max(view.from, all.at)];
+    all.loop = to - from > 0.05 ? [from, to] : [null, null];
+    view.from = null;
+    announce(t("loop.is", { from: length(from, true), to: length(to, true) }));
+    paint(view);
   });
   slider.addEventListener("pointermove", (event) => event.buttons === 1 && point(event));
   element.addEventListener("keydown", (event) => key(view, event));

@@ -1,11 +1,15 @@
 // One recording: what is known of it, and hearing it.
 
 import { explain, get, proven } from "./api.js";
-import { field, h, heading, option, put, table } from "./dom.js";
+import { accesses, copies } from "./custody.js";
+import { field, h, heading, option, put, replace, table } from "./dom.js";
 import { length, number, time, utc, word } from "./format.js";
+import { ladder } from "./ladder.js";
 import { player } from "./player.js";
+import { quality } from "./quality.js";
 import { state } from "./search.js";
 import { t } from "./strings.js";
+import { copiesOf, history, versions } from "./versions.js";
 
 // The code that was given last, for the next one: the text is of one call.
 let lastCode = "";
@@ -17,18 +21,41 @@ export function forget() {
 export async function show(context, id) {
   const path = `/api/v1/recordings/${encodeURIComponent(id)}`;
   const one = await get(path);
-  const manifest = await get(`${path}/manifest`).then((answer) => answer.manifest, () => null);
-  const details = one.details ?? {};
-  const title = details.caller || details.callee
-    ? t("recording.of", { caller: details.caller || t("unknown"), callee: details.callee || t("unknown") })
-    : t("recording");
+  let fault = null;
+  const [manifest, told, kept] = await Promise.all([
+    get(`${path}/manifest`).then((answer) => answer.manifest, () => null),
+    history(id).catch((thrown) => ((fault = thrown), null)),
+    copies(id),
+  ]);
+  const view = player(one, manifest, copiesOf(told));
+  const title = heading(nameOf(one.details));
+  const known = h("div", {}, facts(one, one.details ?? {}, manifest));
+  const sound = hearing(context, one, view);
+  // What holds now is shown anew, and what is heard goes on.
+  const changed = async (now) => {
+    const fresh = await get(path);
+    replace(known, facts(fresh, fresh.details ?? {}, manifest));
+    title.textContent = nameOf(fresh.details);
+    view.setCopies(copiesOf(now));
+    // What was granted before is without a copy that there is since: it is asked for anew.
+    if (fresh.audio.length > one.audio.length && view.isStarted() && !sound.querySelector("form.why")) put(sound, why(context, fresh, view));
+  };
   return [
     h("p", {}, h("a", { href: "#/recordings" }, t("recording.back"))),
-    heading(title),
-    facts(one, details, manifest),
-    hearing(context, one, manifest),
-    manifest && [quality(manifest), marks(manifest), notes(manifest), ladder(manifest)],
+    title,
+    known,
+    sound,
+    versions(context, one, told, fault, view, changed),
+    manifest && [ladder(manifest), quality(manifest), marks(manifest), notes(manifest)],
+    kept,
+    accesses(context, id),
   ];
+}
+
+function nameOf(details) {
+  const { caller, callee } = details ?? {};
+  if (!caller && !callee) return t("recording");
+  return t("recording.of", { caller: caller || t("unknown"), callee: callee || t("unknown") });
 }
 
 function facts(one, details, manifest) {
@@ -58,10 +85,9 @@ function facts(one, details, manifest) {
   return list;
 }
 
-function hearing(context, one, manifest) {
+function hearing(context, one, view) {
   const section = h("section", { class: "hearing", "aria-labelledby": "hearing" });
   put(section, h("h2", { id: "hearing" }, t("hearing")));
-  const view = player(one, manifest);
   put(section, view.element);
   context.onLeave(view.stop);
   const hears = context.me.roles.reviewer || context.me.roles.compliance;
@@ -129,40 +155,6 @@ function marks(manifest) {
   const made = all.length === 0 ? h("p", { class: "hint" }, t("marks.none")) : table(t("marks"), columns, rows, { class: "brief" });
   const cut = all.length > ROWS_MAX && h("p", { class: "hint" }, t("rows.cut", { shown: ROWS_MAX, count: all.length }));
   return h("section", { "aria-labelledby": "marks" }, h("h2", { id: "marks" }, t("marks")), made, cut);
-}
-
-function quality(manifest) {
-  const columns = ["mark.side", "codec", "packets", "lost", "late", "jitter", "mos", "way"].map((key) => t(key));
-  const rows = manifest.streams.map((stream) => {
-    const share = stream.packets + stream.lost > 0 ? (100 * stream.lost) / (stream.packets + stream.lost) : 0;
-    const figure = (text) => h("span", { class: "number" }, text);
-    return [
-      side(stream.party),
-      stream.codec,
-      figure(number(stream.packets)),
-      figure(`${number(stream.lost)} (${number(share, 1)} %)`),
-      figure(number(stream.late)),
-      figure(t("ms", { count: number(stream.jitter_ms, 1) })),
-      figure(number(stream.mos, 2)),
-      h("span", { class: "uri" }, `${stream.src} → ${stream.dst}`),
-    ];
-  });
-  const made = rows.length === 0 ? h("p", { class: "hint" }, t("quality.none")) : table(t("quality"), columns, rows);
-  return h("section", { "aria-labelledby": "quality" }, h("h2", { id: "quality" }, t("quality")), made);
-}
-
-function ladder(manifest) {
-  if (manifest.ladder.length === 0) return null;
-  const columns = ["mark.at", "way", "message", "cseq"].map((key) => t(key));
-  const begun = new Date(manifest.start).getTime();
-  const rows = manifest.ladder.slice(0, ROWS_MAX).map((entry) => [
-    h("span", { class: "number", title: utc(entry.at) }, `+${length((new Date(entry.at).getTime() - begun) / 1000, true)}`),
-    h("span", { class: "uri" }, `${entry.src} → ${entry.dst}`),
-    entry.message,
-    entry.cseq,
-  ]);
-  const summary = h("summary", {}, t("ladder", { count: manifest.ladder.length }));
-  return h("details", { class: "ladder" }, summary, table(t("ladder", { count: manifest.ladder.length }), columns, rows));
 }
 
 function notes(manifest) {

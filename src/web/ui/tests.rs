@@ -108,6 +108,7 @@ const NAMES: &[&str] = &[
     "PageUp",
     "Home",
     "End",
+    "Enter",
     "Content-Type",
     "Retry-After",
     "Sejf",
@@ -156,7 +157,7 @@ fn all_files_of_the_folder_are_served_and_kept_by_browsers_only_while_they_are_t
     assert_eq!(there, FILES.iter().map(|file| file.name.to_owned()).collect());
     wait(async {
         let world = World::new().await;
-        for file in &FILES {
+        for file in FILES {
             let (id, path) = match file.name {
                 "index.html" => ("page", "/".to_owned()),
                 name => ("pageFile", format!("/ui/{name}")),

@@ -16,7 +16,7 @@ function colors(canvas) {
   };
 }
 
-export function draw(canvas, { at, seconds, peaks: found, loop, manifest }) {
+export function draw(canvas, { at, seconds, peaks: found, loop, manifest, silenced }) {
   const box = canvas.parentElement.getBoundingClientRect();
   if (box.width === 0) return;
   const scale = devicePixelRatio || 1;
@@ -37,7 +37,7 @@ export function draw(canvas, { at, seconds, peaks: found, loop, manifest }) {
     pen.fillRect(from, 0, to - from, height);
   }
   for (const [number, party] of ["caller", "callee"].entries()) {
-    marked(pen, manifest, party, { x, top: number * lane, lane, color });
+    marked(pen, manifest, party, { x, top: number * lane, lane, color, silenced });
     const middle = number * lane + lane / 2;
     pen.fillStyle = color("line");
     pen.fillRect(0, middle, width, 1);
@@ -68,11 +68,12 @@ function bars(pen, side, middle, half, width, { played, color }) {
 }
 
 // Each kind of gap has a colour and a pattern: the colour alone would not do.
-function marked(pen, manifest, party, { x, top, lane, color }) {
+function marked(pen, manifest, party, { x, top, lane, color, silenced }) {
   const gaps = (manifest?.gaps ?? []).filter((gap) => gap.party === party || gap.party === "unknown");
   const spans = gaps.map((gap) => [gap.at_s, gap.at_s + gap.length_s, gap.reason]);
   const masked = (manifest?.masked ?? []).filter((span) => !span.party || span.party === party);
   spans.push(...masked.map((span) => [span.from_s, span.to_s, "masked"]));
+  spans.push(...(silenced ?? []).map((span) => [span.from_ms / 1000, span.to_ms / 1000, "masked"]));
   for (const [from, to, kind] of spans) {
     const [left, wide] = [x(from), Math.max(2, x(to) - x(from))];
     pen.fillStyle = color(`${kind}-back`);

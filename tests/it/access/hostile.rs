@@ -53,7 +53,7 @@ const DISGUISES: [fn(&str) -> String; 18] = [
     |payload| format!("\u{202e}\u{2066}{payload}"),
 ];
 
-fn plain() -> Vec<String> {
+pub(super) fn plain() -> Vec<String> {
     [
         "<script>hit()</script>",
         "</script><script>hit()</script>",

@@ -12,11 +12,11 @@ use crate::vault_intake::World;
 /// Somebody who has a browser of their own.
 pub(super) struct Visitor<'a> {
     pub(super) browser: Browser,
-    site: &'a Site,
+    pub(super) site: &'a Site,
     secret: totp::Secret,
 }
 
-fn site() -> Site {
+pub(super) fn site() -> Site {
     let world = World::new();
     world.record(&["demo.pcap"], "spool");
     world.take_in("spool", true).unwrap();
@@ -59,7 +59,7 @@ impl<'a> Visitor<'a> {
         Some(Self { browser, site, secret })
     }
 
-    fn go(&self, place: &str) {
+    pub(super) fn go(&self, place: &str) {
         self.browser.open(&format!("{}/#/{place}", self.site.base));
         self.browser.until("document.querySelector('h1') && !document.querySelector('.busy')");
     }
