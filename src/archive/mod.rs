@@ -27,6 +27,7 @@ pub mod matter;
 pub mod media;
 pub mod once;
 pub mod password;
+pub mod person;
 pub mod proof;
 pub mod rate;
 pub mod reach;

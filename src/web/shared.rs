@@ -25,6 +25,7 @@ use crate::shell::vault::intake::Intake;
 use crate::shell::vault::place::Place;
 use crate::shell::vault::users::UserStore;
 use crate::web::WebError;
+use crate::web::desk::Desk;
 use crate::web::places::Places;
 use crate::web::problem::Problem;
 use crate::web::recall;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     /// Where searches go on.
     pub(super) goes_on: Places,
     pub(super) plays: Mutex<BTreeMap<String, Arc<Play>>>,
+    /// Holds, exports, destruction.
+    pub(super) desk: Desk,
     /// Requests of an address.
     pub(super) asked: Mutex<Rate<Network>>,
     /// Plays of a user.
@@ -106,6 +109,7 @@ impl Shared {
             pending: Mutex::default(),
             goes_on: Places::new(&mut OsRandom::new()?),
             plays: Mutex::default(),
+            desk: Desk::default(),
             asked: Mutex::new(Rate::new(ASKED_MAX, ASKED_SECONDS)),
             played: Mutex::new(Rate::new(PLAYED_MAX, HOUR)),
             played_much: Mutex::new(Rate::new(PLAYED_MUCH, HOUR)),

@@ -32,6 +32,7 @@ const fn own(route: &'static str, token: bool) -> Said {
 const ANY: &[&str] = &["operator", "reviewer", "compliance", "custodian", "auditor", "admin", "dpo"];
 const SEES: &[&str] = &["reviewer", "compliance", "auditor", "dpo"];
 const HEARS: &[&str] = &["reviewer", "compliance"];
+const MATTERS: &[&str] = &["compliance", "custodian", "auditor", "dpo"];
 
 const fn role(route: &'static str, roles: &'static [&'static str]) -> Said {
     Said { route, roles: Some(roles), reach: false, reason: false, second_factor: false, token: false }
@@ -55,6 +56,26 @@ const SAID: &[Said] = &[
     Said { reach: true, token: true, ..role("recording", SEES) },
     Said { reach: true, token: true, ..role("manifest", SEES) },
     Said { reach: true, reason: true, second_factor: true, ..role("play", HEARS) },
+    Said { reach: true, token: true, ..role("matters", SEES) },
+    role("holds", MATTERS),
+    Said { reach: true, reason: true, ..role("hold", &["compliance"]) },
+    Said { reach: true, reason: true, second_factor: true, ..role("releaseHold", &["compliance"]) },
+    role("exportRequests", MATTERS),
+    Said { reach: true, reason: true, ..role("askExport", &["compliance"]) },
+    Said { reason: true, second_factor: true, ..role("agreeToExport", &["compliance", "custodian"]) },
+    // For the reason of the request.
+    Said { reach: true, second_factor: true, ..role("makeAskedExport", &["compliance"]) },
+    Said { reach: true, reason: true, ..role("withdrawExport", &["compliance"]) },
+    Said { reach: true, reason: true, second_factor: true, ..role("makeExport", &["compliance"]) },
+    own("bundle", false),
+    role("retention", MATTERS),
+    role("retentionNow", MATTERS),
+    Said { reach: true, reason: true, ..role("askDestruction", &["compliance", "dpo"]) },
+    Said { reason: true, second_factor: true, ..role("agreeToDestruction", &["custodian", "dpo"]) },
+    Said { reach: true, reason: true, ..role("withdrawDestruction", &["compliance", "dpo"]) },
+    Said { reason: true, second_factor: true, ..role("destroy", &["custodian", "dpo"]) },
+    role("certificate", MATTERS),
+    role("approvals", &["compliance", "custodian", "auditor", "admin", "dpo"]),
     Said { token: true, ..role("log", &["auditor"]) },
     Said { token: true, ..role("users", &["admin", "auditor"]) },
     Said { reason: true, second_factor: true, ..role("addUser", &["admin"]) },
@@ -114,8 +135,14 @@ fn expected(
 fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool) -> (String, Value) {
     let recording = if is_own { world.own } else { world.other };
     let mut path = route(id).path.replace("{id}", &recording.to_string()).replace("{user}", "nobody");
+    let asked = match id {
+        _ if id.ends_with("Export") => world.asked.get().0,
+        _ if id.ends_with("Destruction") => world.asked.get().1,
+        _ => 999,
+    };
     path = path
-        .replace("{number}", "999")
+        .replace("{number}", &asked.to_string())
+        .replace("{form}", "json")
         .replace("{trace}", "00")
         .replace("{file}", if id == "pageFile" { "app.css" } else { "0" });
     let mut body = match id {
@@ -125,6 +152,10 @@ fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool
         "stepUp" => json!({ "code": "abc" }),
         "addUser" => json!({ "user": format!("new-{number}") }),
         "askForUser" => json!({ "reset": true }),
+        "hold" => json!({ "name": format!("M.{number}"), "recordings": [world.own] }),
+        "releaseHold" => json!({ "name": "K.1" }),
+        "askExport" | "makeExport" => json!({ "recordings": [world.own], "for": "court" }),
+        "askDestruction" => json!({ "recordings": [world.own], "what": "erasure" }),
         "makeToken" => json!({ "label": "ci", "only": ["search"], "days": 1 }),
         _ => json!({}),
     };
@@ -157,6 +188,7 @@ fn the_requirements_name_each_route_and_no_other() {
                 "logout",
                 "sound",
                 "peaks",
+                "bundle",
             ]
             .contains(&route.id),
             "{}",
@@ -175,6 +207,7 @@ fn every_route_for_every_role_is_as_the_requirements_say() {
             let sales = Reach::of(["sales".to_owned()], []);
             world.user(name(*role), role.map(|role| roles(role, sales)).unwrap_or_default());
         }
+        world.ask_as("jan").await;
         let (mut number, mut done) = (0, 0);
         for said in SAID {
             let mut succeeded = 0;
@@ -215,7 +248,8 @@ fn every_route_for_every_role_is_as_the_requirements_say() {
             let reaches_something =
                 !["login", "loginFactor", "enrol", "enrolConfirm", "stepUp", "sound", "peaks", "agree"]
                     .contains(&said.route)
-                    && !["askForUser", "disableUser", "revokeToken", "manifest"].contains(&said.route);
+                    && !["askForUser", "disableUser", "revokeToken", "manifest", "bundle", "certificate"]
+                        .contains(&said.route);
             assert!(!reaches_something || succeeded > 0, "nobody gets through to {}", said.route);
         }
         assert_eq!(done, number);

@@ -1,7 +1,9 @@
+mod desk;
 mod matrix;
 mod requests;
 mod sound;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use crate::archive::once::{self, Invite, Kept};
 use crate::archive::password::{Cost, Password};
 use crate::archive::reach::Reach;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use crate::archive::request::What;
+use crate::archive::scope::Scope;
 use crate::archive::search::{IndexKeys, Indexed};
 use crate::archive::totp;
 use crate::archive::user::{Roles, UserName};
@@ -31,8 +35,10 @@ use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
 use crate::shell::keys::KeyKind;
 use crate::shell::vault::catalog::recordings::NewRecord;
+use crate::shell::vault::export_requests;
 use crate::shell::vault::home::{NewVault, Vault};
 use crate::shell::vault::intake::Intake;
+use crate::shell::vault::matters::Speaker;
 use crate::shell::vault::users::Voice;
 use crate::web::guard;
 use crate::web::shared::{Shared, lock};
@@ -44,6 +50,8 @@ pub(super) struct World {
     pub(super) shared: Arc<Shared>,
     pub(super) own: RecordingId,
     pub(super) other: RecordingId,
+    /// An export and a destruction that were asked for, by number.
+    pub(super) asked: Cell<(u64, u64)>,
 }
 
 /// A session of somebody, as their browser has it.
@@ -80,7 +88,8 @@ impl World {
         let intake = Intake::open(vault).await.unwrap();
         intake.set_keys(Some(ring));
         let shared = Arc::new(Shared::new(intake, vec!["vault.example.org".into()], CHEAP).unwrap());
-        let world = Self { _dir: dir, shared, own: record(1).id, other: record(2).id };
+        let asked = Cell::new((999, 999));
+        let world = Self { _dir: dir, shared, own: record(1).id, other: record(2).id, asked };
         world.take_in(&[(1, "jana"), (2, "ola")]).await;
         world
     }
@@ -105,6 +114,19 @@ impl World {
         }
         self.shared.intake.catalog().take_in(&records).await.unwrap();
         records.iter().map(|one| one.record.id).collect()
+    }
+
+    /// Has a custodian hold the own recording, and ask for its export and its destruction.
+    pub(super) async fn ask_as(&self, custodian: &str) {
+        let (vault, catalog) = (self.shared.vault(), self.shared.intake.catalog());
+        let reason = vault.reason("retention", "T-1").unwrap();
+        let speaker = Speaker::here(vault, vec![custodian.parse().unwrap()], Some(reason));
+        let scope = Scope { recordings: [self.own].into(), ..Scope::default() };
+        speaker.hold(vault, catalog, &"K.1".parse().unwrap(), &scope).await.unwrap();
+        let export = export_requests::ask(vault, &speaker, &[self.own], "court", Vec::new()).unwrap();
+        let destruction =
+            speaker.ask_destruction(vault, catalog, &scope, What::Due, Some(speaker.now)).await.unwrap();
+        self.asked.set((export, destruction));
     }
 
     /// A user with these roles, who may sign in. Their second factor.
