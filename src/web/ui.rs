@@ -30,18 +30,24 @@ macro_rules! file {
 }
 
 /// All of them; the first is the page.
-static FILES: [File; 16] = [
+static FILES: [File; 22] = [
     file!("index.html", "text/html; charset=utf-8"),
     file!("app.css", "text/css; charset=utf-8"),
     file!("icon.svg", "image/svg+xml"),
     file!("account.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("app.js", SCRIPT),
+    file!("approvals.js", SCRIPT),
+    file!("desk.js", SCRIPT),
     file!("dom.js", SCRIPT),
+    file!("exports.js", SCRIPT),
     file!("format.js", SCRIPT),
+    file!("holds.js", SCRIPT),
     file!("log.js", SCRIPT),
+    file!("matters.js", SCRIPT),
     file!("player.js", SCRIPT),
     file!("recording.js", SCRIPT),
+    file!("retention.js", SCRIPT),
     file!("search.js", SCRIPT),
     file!("sign_in.js", SCRIPT),
     file!("strings.js", SCRIPT),

@@ -1,18 +1,27 @@
 // The page: who is there, where they are, what stands around it.
 
 import * as account from "./account.js";
+import * as approvals from "./approvals.js";
 import { explain, get, signOut as endSession } from "./api.js";
 import { announce, button, h, heading, put, replace } from "./dom.js";
+import * as exporting from "./exports.js";
+import * as holds from "./holds.js";
 import * as log from "./log.js";
 import * as recording from "./recording.js";
+import * as retention from "./retention.js";
 import * as search from "./search.js";
 import * as signIn from "./sign_in.js";
 import { language, setLanguage, t } from "./strings.js";
 import * as users from "./users.js";
 
+const MATTERS = ["compliance", "custodian", "auditor", "dpo"];
 // Where one can be. `for` is the roles that have something there.
 const PLACES = [
   { path: "recordings", label: "nav.recordings", for: ["reviewer", "compliance", "auditor", "dpo"], show: search.show },
+  { path: "holds", label: "nav.holds", for: MATTERS, show: holds.show },
+  { path: "exports", label: "nav.exports", for: MATTERS, show: exporting.show },
+  { path: "retention", label: "nav.retention", for: MATTERS, show: retention.show },
+  { path: "approvals", label: "nav.approvals", for: [...MATTERS, "admin"], show: approvals.show },
   { path: "log", label: "nav.log", for: ["auditor"], show: log.show },
   { path: "users", label: "nav.users", for: ["admin", "auditor"], show: users.show },
   { path: "account", label: "nav.account", for: null, show: account.show },

@@ -3,6 +3,7 @@
 import { explain, get, proven } from "./api.js";
 import { field, h, heading, option, put, table } from "./dom.js";
 import { length, number, time, utc, word } from "./format.js";
+import { matters } from "./matters.js";
 import { player } from "./player.js";
 import { state } from "./search.js";
 import { t } from "./strings.js";
@@ -27,6 +28,7 @@ export async function show(context, id) {
     heading(title),
     facts(one, details, manifest),
     hearing(context, one, manifest),
+    await matters(context, one),
     manifest && [quality(manifest), marks(manifest), notes(manifest), ladder(manifest)],
   ];
 }
