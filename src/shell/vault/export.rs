@@ -159,6 +159,11 @@ pub enum ExportError {
         /// The request.
         number: u64,
     },
+    /// The configuration does not let it.
+    #[error(
+        "this archive gives nothing away in the open (`export_plain` in vault.toml): name the receiver's key"
+    )]
+    InTheOpen,
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -601,8 +606,12 @@ impl Exporter<'_> {
     }
 }
 
-/// Whether one may give so much away alone, or a second person has agreed to just this. The log has it where not.
+/// Whether one may give so much away alone and so, or a second person has agreed to just this. The log has it where
+/// that takes one.
 pub fn is_anothers_word_there(vault: &Vault, order: &Order<'_>, now: Stamp) -> Result<(), ExportError> {
+    if order.handing.form() == Form::Plain && !vault.config.vault.export_plain {
+        return Err(ExportError::InTheOpen);
+    }
     if let Some(approved) = order.approved {
         let number = approved.request().number;
         // It may have been made or taken back since it was read.

@@ -10,6 +10,7 @@ use crate::archive::export_request::{Asked, ExportRequest};
 use crate::archive::person::Person;
 use crate::archive::report::Language;
 use crate::seal::recipient::{RecipientError, Recipients};
+use crate::shell::vault::export::ExportError;
 use crate::shell::vault::export_requests;
 use crate::web::call::{Call, json as answer, ok};
 use crate::web::desk::bundle::{self, Ticket};
@@ -30,7 +31,8 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
         let told: Vec<_> =
             requests.0.values().rev().filter(seen).map(|asked| self::told(asked, &user)).collect();
         let max = shared.vault().config.vault.export_alone_max;
-        Ok(json!({ "requests": told, "alone_max": max, "given_alone": given }))
+        let plain = shared.vault().config.vault.export_plain;
+        Ok(json!({ "requests": told, "alone_max": max, "given_alone": given, "plain": plain }))
     });
     Ok(ok(&told.await?))
 }
@@ -63,7 +65,11 @@ pub(super) fn told(asked: &Asked, user: &Person) -> Value {
 /// Asks for one that takes a second person.
 pub(in crate::web) async fn ask(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let ids = ids(&call.body, "recordings")?;
-    let order = sensible(&shared, &call, Order::of(&call)).await?;
+    let order = Order::of(&call).and_then(|order| {
+        let is_let = !order.recipients.is_empty() || shared.vault().config.vault.export_plain;
+        if is_let { Ok(order) } else { Err(ExportError::InTheOpen.into()) }
+    });
+    let order = sensible(&shared, &call, order).await?;
     let number = granted(&shared, &call, move |shared, _, speaker| {
         Ok(export_requests::ask(shared.vault(), speaker, &ids, &order.receiver, order.recipients)?)
     });

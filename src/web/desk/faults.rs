@@ -71,7 +71,9 @@ impl From<ExportError> for Problem {
             fault @ ExportError::Nothing { .. } => {
                 Self::new(StatusCode::CONFLICT, "nothing", fault.to_string())
             }
-            fault @ (ExportError::Rewrapping | ExportError::Uncovered { .. }) => conflict(&fault),
+            fault @ (ExportError::Rewrapping | ExportError::Uncovered { .. } | ExportError::InTheOpen) => {
+                conflict(&fault)
+            }
             other => Self::fault("making the bundle", &other),
         }
     }

@@ -25,7 +25,7 @@ export async function show(context) {
 
 function listed(context, title, id, all, none) {
   const rows = all.map((one) => [
-    h("span", { class: "tag" }, word("approval", one.kind)),
+    h("span", { class: "tag number" }, word("approval", one.kind)),
     what(one),
     person(one.by),
     time(one.at),

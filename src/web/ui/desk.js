@@ -34,7 +34,9 @@ export function why(reason) {
 export const person = (name) => h("span", { class: "party" }, String(name ?? "").replace(/^user:/, ""));
 
 export function recordingLink(id) {
-  return h("a", { href: `#/recordings/${id}`, class: "uri", "aria-label": t("recording.open", { id }) }, id.slice(0, 8));
+  // An id begins with the time at which it was made (RFC 9562): soon after the call began.
+  const made = new Date(parseInt(id.replaceAll("-", "").slice(0, 12), 16));
+  return h("a", { href: `#/recordings/${id}`, class: "number", title: id, "aria-label": t("recording.open", { id }) }, time(made, MINUTE));
 }
 
 // Which recordings somebody meant.
@@ -85,9 +87,13 @@ export function scopeIn(form) {
   return scope;
 }
 
+// What is in a cell of a table together.
+export const cell = (...content) => h("div", { class: "cell" }, content);
+
 export function section(id, title, ...content) {
   return h("section", { "aria-labelledby": id }, h("h2", { id }, title), content);
 }
 
 export const DAY = { dateStyle: "medium" };
+const MINUTE = { dateStyle: "short", timeStyle: "short" };
 const SHOWN = 3;

@@ -2,7 +2,7 @@
 
 import { explain, get, proven } from "./api.js";
 import { announce, ask, button, field, h, heading, option, table } from "./dom.js";
-import { decide, DAY, has, person, reasonFields, reasonOf, recordingLink, why } from "./desk.js";
+import { cell, decide, DAY, has, person, reasonFields, reasonOf, recordingLink, why } from "./desk.js";
 import { number, time, word } from "./format.js";
 import { language, t } from "./strings.js";
 
@@ -17,9 +17,9 @@ export async function show(context) {
     h("span", { class: "party" }, one.receiver),
     what(one),
     t(one.recipients.length > 0 ? "export.sealed" : "export.plain"),
-    [person(one.by), h("span", { class: "hint said" }, time(one.at, DAY))],
+    cell(person(one.by), h("span", { class: "hint said" }, time(one.at, DAY))),
     why(one.reason),
-    [h("span", { class: `state ${SHADE[one.state]}` }, word("asked", one.state)), one.agreed && h("span", { class: "hint said" }, t("agreed.by"), " ", person(one.agreed.by))],
+    cell(h("span", { class: `state ${SHADE[one.state]}` }, word("asked", one.state)), one.agreed && h("span", { class: "hint said" }, t("agreed.by"), " ", person(one.agreed.by))),
     h("span", { class: "actions" }, actions(context, one, note)),
   ]);
   return [
@@ -94,7 +94,7 @@ export async function give(context, ids) {
   const content = [
     h("p", {}, t(alone ? "export.alone" : "export.two", { max: told.alone_max })),
     field(t("export.for"), h("input", { name: "for", required: true, maxlength: 200, autocomplete: "off" }), t("export.for.hint")),
-    field(t("export.keys"), h("textarea", { name: "recipients", rows: 2, class: "uri", spellcheck: "false" }), t("export.keys.hint")),
+    field(t("export.keys"), h("textarea", { name: "recipients", rows: 2, class: "uri", spellcheck: "false", required: !told.plain }), t(told.plain ? "export.keys.hint" : "export.keys.needed")),
     alone && field(t("export.language"), languages),
     reasonFields(context),
   ];

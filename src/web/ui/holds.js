@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { button, field, h, heading, table } from "./dom.js";
-import { decide, DAY, has, person, scopeFields, scopeIn, scopeOf, why } from "./desk.js";
+import { cell, decide, DAY, has, person, scopeFields, scopeIn, scopeOf, why } from "./desk.js";
 import { number, time } from "./format.js";
 import { t } from "./strings.js";
 
@@ -26,7 +26,7 @@ function listed(context, caption, holds) {
     h("strong", { class: "party" }, one.name),
     scopeOf(one.scope),
     one.released ? "" : h("span", { class: "number" }, number(one.recordings)),
-    [time(one.since, DAY), one.released && h("span", { class: "hint said" }, t("hold.let"), " ", time(one.released, DAY))],
+    cell(time(one.since, DAY), one.released && h("span", { class: "hint said" }, t("hold.let"), " ", time(one.released, DAY))),
     person(one.by),
     why(one.reason),
     !one.released && has(context, "compliance") ? button(t("release"), { "aria-label": t("release.of", { name: one.name }), onclick: () => release(context, one) }) : "",

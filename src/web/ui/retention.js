@@ -2,7 +2,7 @@
 
 import { explain, get } from "./api.js";
 import { announce, button, field, h, heading, option, replace, table } from "./dom.js";
-import { decide, DAY, has, person, recordingLink, scopeFields, scopeIn, scopeOf, section, why } from "./desk.js";
+import { cell, decide, DAY, has, person, recordingLink, scopeFields, scopeIn, scopeOf, section, why } from "./desk.js";
 import { number, time, word } from "./format.js";
 import { language, t } from "./strings.js";
 
@@ -43,7 +43,7 @@ export function standing(one) {
   if (one.kept === null) return t("kept.goes", { number: one.request });
   const text = word("kept", one.kept);
   const detail = one.kept === "keep-min" || one.kept === "not-due" || one.kept === "unasked" ? null : one.detail;
-  return h("span", {}, text, detail && h("span", { class: "party" }, `: ${detail}`));
+  return h("span", {}, text, detail && [" ", h("strong", {}, detail)]);
 }
 
 async function look(place) {
@@ -88,11 +88,11 @@ function requests(context, told) {
   const columns = ["log.number", "asked.what", "hold.what", "asked.by", "reason", "standing", "actions"].map((key) => t(key));
   const rows = told.requests.map((one) => [
     h("span", { class: "number" }, one.number),
-    [word("what", one.what), h("span", { class: "hint said" }, one.due_by ? [t("until.day"), " ", time(one.due_by, DAY)] : t("destruction.standing"))],
+    cell(word("what", one.what), h("span", { class: "hint said" }, one.due_by ? [t("until.day"), " ", time(one.due_by, DAY)] : t("destruction.standing"))),
     scopeOf(one.scope),
-    [person(one.by), h("span", { class: "hint said" }, time(one.at, DAY))],
+    cell(person(one.by), h("span", { class: "hint said" }, time(one.at, DAY))),
     why(one.reason),
-    [h("span", { class: `state ${SHADE[one.state]}` }, word("asked", one.state)), one.agreed && h("span", { class: "hint said" }, t("agreed.by"), " ", person(one.agreed.by))],
+    cell(h("span", { class: `state ${SHADE[one.state]}` }, word("asked", one.state)), one.agreed && h("span", { class: "hint said" }, t("agreed.by"), " ", person(one.agreed.by))),
     h("span", { class: "actions" }, actions(context, one)),
   ]);
   const made = rows.length > 0 ? table(t("destruction.requests"), columns, rows) : h("p", { class: "count" }, t("destruction.none"));
@@ -137,7 +137,7 @@ async function run(context) {
   const done = await decide(context, {
     title: t("destruction.run"),
     content: [h("p", { class: "fault" }, t("destruction.run.why")), seen],
-    label: t("destruction.run"),
+    label: t("destruction.go"),
     path: "/api/v1/destructions/run",
   });
   if (done) announce(t("run.begun"));
@@ -181,17 +181,17 @@ function calendar(rows) {
 
 function period(one) {
   if (!one) return t("retention.noMax");
-  return ["years", "months", "weeks", "days"].filter((unit) => one[unit] > 0).map((unit) => t(`period.${unit}`, { count: one[unit] })).join(" ") || "0";
+  return ["years", "months", "weeks", "days"].filter((unit) => one[unit] > 0).map((unit) => t(`period.${unit}`, { count: one[unit] })).join(" ") || t("period.days", { count: 0 });
 }
 
 function classes(all) {
-  const columns = ["class", "kept.min", "kept.max", "retention.base", "retention.takes"].map((key) => t(key));
+  const columns = ["class", "kept.least", "kept.max", "retention.base", "retention.takes"].map((key) => t(key));
   return table(t("retention.classes"), columns, all.map((one) => [
     h("strong", { class: "party" }, one.name),
     period(one.keep_min),
     period(one.keep_max),
     word("base", one.base),
-    [t(one.four_eyes ? "takes.two" : "takes.time"), one.early_erasure && h("span", { class: "hint said" }, t("takes.early"))],
+    cell(t(one.four_eyes ? "takes.two" : "takes.time"), one.early_erasure && h("span", { class: "hint said" }, t("takes.early"))),
   ]));
 }
 
@@ -204,7 +204,7 @@ function certificates({ count, newest }) {
     time(one.at),
     one.recordings === null ? t("certificates.key") : t("scope.named", { count: one.recordings }),
     h("span", { class: "tag" }, one.epoch),
-    [t("destruction.no", { number: one.request }), " ", why(one.reason)],
+    cell(t("destruction.no", { number: one.request }), " ", why(one.reason)),
     person(one.by),
     h("span", { class: "actions" }, link(one, "html", "certificates.page"), link(one, "note", "certificates.note")),
   ]);

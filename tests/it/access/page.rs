@@ -59,7 +59,7 @@ impl<'a> Visitor<'a> {
         Some(Self { browser, site, secret })
     }
 
-    fn go(&self, place: &str) {
+    pub(super) fn go(&self, place: &str) {
         self.browser.open(&format!("{}/#/{place}", self.site.base));
         self.browser.until("document.querySelector('h1') && !document.querySelector('.busy')");
     }
@@ -176,7 +176,7 @@ fn hears(rita: &Visitor<'_>) {
 }
 
 /// The program with axe's rules, got from npm's registry; nothing where it cannot be had.
-fn axe() -> Option<String> {
+pub(super) fn axe() -> Option<String> {
     let dir = tempfile::tempdir().unwrap();
     let got = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "axe-core@4"])
@@ -189,7 +189,7 @@ fn axe() -> Option<String> {
     script.ok()
 }
 
-fn accessible(visitor: &Visitor<'_>, axe: &str, place: &str) {
+pub(super) fn accessible(visitor: &Visitor<'_>, axe: &str, place: &str) {
     let browser = &visitor.browser;
     for (width, theme) in [(1_280, "light"), (1_280, "dark"), (360, "light")] {
         browser.size(width, 860);
