@@ -57,31 +57,7 @@ fn a_hold_is_laid_at_once_and_let_go_with_a_fresh_factor() {
         assert_eq!((status, &answer["recordings"]), (StatusCode::CREATED, &json!(2)), "{answer}");
         let (_, again) = world.ask("hold", "/api/v1/holds", Some(&cora), &body).await;
         assert_eq!(kind(&again), "conflict");
-        for (browser, body, expected) in [
-            (&cora, json!({ "name": "all", "reason": because("x") }), "request"),
-            (&cora, json!({ "name": "a b", "all": true, "reason": because("x") }), "request"),
-            (&cora, json!({ "name": "<b>", "all": true, "reason": because("x") }), "request"),
-            (&cora, json!({ "name": "a", "class": "no-such", "reason": because("x") }), "request"),
-            (&cora, json!({ "name": "a", "recordings": ["x"], "reason": because("x") }), "request"),
-            (
-                &cora,
-                json!({ "name": "a", "recordings": [world.own, world.own], "reason": because("x") }),
-                "request",
-            ),
-            (&cora, json!({ "name": "a", "all": true }), "reason"),
-            // Others', or whatever will come.
-            (&rita, json!({ "name": "r", "recordings": [world.other], "reason": because("x") }), "reach"),
-            (
-                &rita,
-                json!({ "name": "r", "recordings": [world.own, world.other], "reason": because("x") }),
-                "reach",
-            ),
-            (&rita, json!({ "name": "r", "class": "calls-5y", "reason": because("x") }), "reach"),
-            (&rita, json!({ "name": "r", "all": true, "reason": because("x") }), "reach"),
-        ] {
-            let (status, answer) = world.ask("hold", "/api/v1/holds", Some(browser), &body).await;
-            assert_eq!(kind(&answer), expected, "{body}: {status} {answer}");
-        }
+        refused(world, &cora, &rita).await;
         let own = json!({ "name": "r-1", "recordings": [world.own], "reason": because("x") });
         let (status, answer) = world.ask("hold", "/api/v1/holds", Some(&rita), &own).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
@@ -123,6 +99,35 @@ fn a_hold_is_laid_at_once_and_let_go_with_a_fresh_factor() {
         assert_eq!(of(|outcome| matches!(outcome, Outcome::Done(_))), 1);
         assert_eq!(of(|outcome| matches!(outcome, Outcome::Failed(_))), 2);
     });
+}
+
+/// What makes no sense, and what is beyond reach.
+async fn refused(world: &World, cora: &Browser, rita: &Browser) {
+    for (browser, body, expected) in [
+        (cora, json!({ "name": "all", "reason": because("x") }), "request"),
+        (cora, json!({ "name": "a b", "all": true, "reason": because("x") }), "request"),
+        (cora, json!({ "name": "<b>", "all": true, "reason": because("x") }), "request"),
+        (cora, json!({ "name": "a", "class": "no-such", "reason": because("x") }), "request"),
+        (cora, json!({ "name": "a", "recordings": ["x"], "reason": because("x") }), "request"),
+        (
+            &cora,
+            json!({ "name": "a", "recordings": [world.own, world.own], "reason": because("x") }),
+            "request",
+        ),
+        (cora, json!({ "name": "a", "all": true }), "reason"),
+        // Others', or whatever will come.
+        (rita, json!({ "name": "r", "recordings": [world.other], "reason": because("x") }), "reach"),
+        (
+            &rita,
+            json!({ "name": "r", "recordings": [world.own, world.other], "reason": because("x") }),
+            "reach",
+        ),
+        (rita, json!({ "name": "r", "class": "calls-5y", "reason": because("x") }), "reach"),
+        (rita, json!({ "name": "r", "all": true, "reason": because("x") }), "reach"),
+    ] {
+        let (status, answer) = world.ask("hold", "/api/v1/holds", Some(browser), &body).await;
+        assert_eq!(kind(&answer), expected, "{body}: {status} {answer}");
+    }
 }
 
 #[test]

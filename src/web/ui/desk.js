@@ -36,7 +36,7 @@ export const person = (name) => h("span", { class: "party" }, String(name ?? "")
 export function recordingLink(id) {
   // An id begins with the time at which it was made (RFC 9562): soon after the call began.
   const made = new Date(parseInt(id.replaceAll("-", "").slice(0, 12), 16));
-  return h("a", { href: `#/recordings/${id}`, class: "number", title: id, "aria-label": t("recording.open", { id }) }, time(made, MINUTE));
+  return h("a", { href: `#/recordings/${id}`, class: "number", title: id }, h("span", { class: "unseen" }, t("recording"), " "), time(made, MINUTE));
 }
 
 // Which recordings somebody meant.

@@ -221,7 +221,6 @@ const STRINGS = {
   "nav.exports": ["Exports", "Wydania"],
   "nav.retention": ["Retention", "Retencja"],
   "nav.approvals": ["Approvals", "Zgody"],
-  "recording.open": ["Recording {id}", "Nagranie {id}"],
   "scope.all": ["all recordings", "wszystkie nagrania"],
   "scope.named": ["Recordings: {count}", "Nagrania: {count}"],
   "scope.more": ["…", "…"],

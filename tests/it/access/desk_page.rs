@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::desk::{ids, site, verify};
-use super::entries;
 use super::page::{Visitor, accessible, axe};
+use super::{Site, entries};
 
 /// Chooses a reason in the dialog that is open, with the keyboard, and confirms.
 fn because(visitor: &Visitor<'_>, code: &str, text: &str) {
@@ -44,7 +44,7 @@ fn one_holds_and_asks_another_agrees_and_what_is_downloaded_verifies() {
     let site = site(1);
     let Some(cora) = Visitor::enrolled(&site, "cora", "compliance") else { return };
     let Some(kuba) = Visitor::enrolled(&site, "kuba", "custodian") else { return };
-    let (browser, dir) = (&cora.browser, tempfile::tempdir().unwrap());
+    let browser = &cora.browser;
     browser.eval("window.hits = 0; window.hit = () => { hits += 1; }; 1");
     // A hold on all that there are, with a reason that somebody tries something with.
     browser.eval("location.hash = '#/holds'");
@@ -90,7 +90,14 @@ fn one_holds_and_asks_another_agrees_and_what_is_downloaded_verifies() {
     because(&kuba, "audit", "seen");
     closed(&kuba);
     kuba.browser.until("!document.querySelector('td button.main')");
-    // And it is fetched.
+    fetched(&site, &cora);
+    cora.is_clean();
+    kuba.is_clean();
+}
+
+/// Fetches what may be, and looks at the recording.
+fn fetched(site: &Site, cora: &Visitor<'_>) {
+    let (browser, dir) = (&cora.browser, tempfile::tempdir().unwrap());
     let to = json!({ "behavior": "allow", "downloadPath": dir.path() });
     browser.call("Page.setDownloadBehavior", &to);
     cora.go("exports");
@@ -98,18 +105,16 @@ fn one_holds_and_asks_another_agrees_and_what_is_downloaded_verifies() {
     browser.picture("exports");
     browser.tab_to("td button.main");
     browser.key("Enter");
-    let said = verify(&site, &downloaded(dir.path()), &[]);
+    let said = verify(site, &downloaded(dir.path()), &[]);
     assert!(said.contains("are what their recorder signed, to the last byte"), "{said}");
-    let made = entries(&site).into_iter().any(|entry| {
+    let made = entries(site).into_iter().any(|entry| {
         entry.action.name() == "export" && matches!(entry.outcome, sejf::archive::entry::Outcome::Done(_))
     });
     assert!(made, "the log has it");
-    browser.eval(&format!("location.hash = '#/recordings/{}'", ids(&site)[0]));
+    browser.eval(&format!("location.hash = '#/recordings/{}'", ids(site)[0]));
     assert_eq!(browser.until("document.querySelector('#matters ~ ul strong')?.textContent"), "XII-K.17/26");
     browser.picture("recording-held");
     assert_eq!(browser.eval("window.hits ?? 0"), 0);
-    cora.is_clean();
-    kuba.is_clean();
 }
 
 #[test]
