@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use serde_json::json;
 
+use crate::archive::access::{Action, roles_for};
 use crate::archive::matter::IDS_MAX;
 use crate::archive::retention::{RetentionFacts, WhyKept};
 use crate::archive::scope::Subject;
@@ -19,7 +20,10 @@ use crate::web::shared::Shared;
 /// All of that.
 pub(in crate::web) async fn serve(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let (record, _) = call.recording.as_ref().ok_or_else(unknown)?;
+    let actor = &call.who()?.actor;
     let (record, now) = (record.clone(), call.now);
+    // Whose matter it is, is not for everybody who hears the recording.
+    let is_told = roles_for(Action::ListMatters).iter().any(|role| actor.roles.contains_key(role));
     let user = crate::archive::person::Person::User(call.who()?.name.clone());
     let told = inside(&shared, move |shared, runtime| {
         let (vault, catalog) = (shared.vault(), shared.intake.catalog());
@@ -34,13 +38,18 @@ pub(in crate::web) async fn serve(shared: Arc<Shared>, call: Call) -> Result<Res
         let standing = match (plan.kept.first(), plan.purges.first()) {
             (Some(kept), _) => {
                 let (code, detail) = kind(&kept.why);
+                let detail = if is_told { detail } else { String::new() };
                 json!({ "kept": code, "detail": detail, "until": until(&kept.why) })
             }
             (None, Some(purge)) => json!({ "kept": null, "request": purge.request() }),
             (None, None) => json!(null),
         };
-        let Some(class) = &record.class else {
-            return Ok(json!({ "holds": [], "requests": [], "standing": standing }));
+        let (may_go, due) = (terms.and_then(|terms| terms.min), terms.and_then(|terms| terms.due));
+        let Some(class) = record.class.as_ref().filter(|_| is_told) else {
+            let none = json!([]);
+            return Ok(json!({
+                "holds": none, "requests": none, "standing": standing, "may_go": may_go, "due": due,
+            }));
         };
         let (id, recorder, start) = (record.id, record.recorder.as_str(), record.receipt.start);
         let subject = Subject { id, class, recorder, start };
@@ -52,8 +61,8 @@ pub(in crate::web) async fn serve(shared: Arc<Shared>, call: Call) -> Result<Res
             "holds": held,
             "requests": asked,
             "standing": standing,
-            "may_go": terms.and_then(|terms| terms.min),
-            "due": terms.and_then(|terms| terms.due),
+            "may_go": may_go,
+            "due": due,
         }))
     });
     Ok(ok(&told.await?))

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Browser, World, kind, roles, wait};
+use super::{Browser, World, kind, record_of, request, roles, route, wait};
 use crate::archive::access::Role;
 use crate::archive::clock::ClockTrust;
 use crate::archive::entry::{Entry, Outcome};
@@ -296,5 +296,88 @@ fn a_users_word_counts_as_anothers_and_never_as_two() {
         let matters = Matters::load(vault, catalog).await.unwrap();
         let scope = Scope { recordings: [world.other].into(), ..Scope::default() };
         assert!(matters.requests.iter().any(|one| one.scope == scope && one.by.to_string() == "user:cora"));
+    });
+}
+
+async fn run(world: &World, browser: &Browser) -> Value {
+    let why = json!({ "reason": because("<b>over</b>") });
+    let (status, begun) = world.ask("destroy", "/api/v1/destructions/run", Some(browser), &why).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{begun}");
+    loop {
+        let (_, told) = world.ask("retention", "/api/v1/retention", Some(browser), &Value::Null).await;
+        if told["run"]["ended"].is_string() {
+            assert_eq!(told["run"]["fault"], Value::Null, "{told}");
+            return told;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Asked for by one, agreed to by another, run by a third: what is due goes, with a certificate, unless a hold is on it.
+#[test]
+fn what_is_due_goes_by_two_words_and_stays_under_a_hold() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, kuba, dora, .. } = people(&world);
+        // Of 15 January 2020: its five years are over.
+        let old = record_of(1_579_089_600, 50);
+        let id = world.take_in_all(vec![(old, "jana")]).await[0];
+        let hostile = "<script>hit()</script>\u{1b}[31m";
+        let body = json!({ "class": "calls-5y", "reason": because(hostile) });
+        let (_, asked) = world.ask("askDestruction", "/api/v1/destructions", Some(&cora), &body).await;
+        assert_eq!(asked["recordings"], 3);
+        assert_eq!(run(&world, &dora).await["run"]["done"]["recordings"], 0, "nobody has agreed");
+        let hold = json!({ "name": "K.50", "recordings": [id], "reason": because("x") });
+        world.ask("hold", "/api/v1/holds", Some(&cora), &hold).await;
+        let agree = format!("/api/v1/destructions/{}/agree", asked["number"]);
+        let why = json!({ "reason": because("x") });
+        let (status, _) = world.ask("agreeToDestruction", &agree, Some(&kuba), &why).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(run(&world, &dora).await["run"]["done"]["recordings"], 0, "it is held");
+        let release = json!({ "name": "K.50", "reason": because("x") });
+        let (status, _) = world.ask("releaseHold", "/api/v1/holds/release", Some(&cora), &release).await;
+        assert_eq!(status, StatusCode::OK);
+        let told = run(&world, &dora).await;
+        assert_eq!(told["run"]["done"]["recordings"], 1, "{told}");
+        let certificates = told["certificates"]["newest"].as_array().unwrap();
+        let one = certificates.iter().find(|one| one["recordings"] == 1).unwrap();
+        assert_eq!((&one["by"], &one["request"]), (&json!("user:dora"), &asked["number"]));
+        let path = |form: &str| format!("/api/v1/certificates/{}/{form}", one["number"]);
+        let (_, whole) = world.ask("certificate", &path("json"), Some(&cora), &Value::Null).await;
+        let authority = &whole["certificate"]["authority"];
+        assert_eq!(
+            (&authority["asked_by"], &authority["agreed"]["by"]),
+            (&json!("user:cora"), &json!("user:kuba"))
+        );
+        for (form, kept) in [("html", "&lt;script&gt;hit()"), ("note", "NIST SP 800-88")] {
+            let asked = request(route("certificate"), &path(form), Some(&cora), &Value::Null);
+            let response = world.send(route("certificate"), asked).await;
+            let header = response.headers()["content-disposition"].to_str().unwrap().to_owned();
+            assert!(header.starts_with("attachment; filename=\"certificate-"), "{header}");
+            let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(text.contains(kept) && (form == "note" || !text.contains("<script")), "{text}");
+        }
+        let (_, none) =
+            world.ask("certificate", "/api/v1/certificates/0/json", Some(&cora), &Value::Null).await;
+        assert_eq!(kind(&none), "not-found");
+        let matters = format!("/api/v1/recordings/{id}/matters");
+        let (_, now) = world.ask("matters", &matters, Some(&cora), &Value::Null).await;
+        assert_eq!(now["standing"]["kept"], "destroyed", "{now}");
+    });
+}
+
+/// Who hears a recording learns that it is held, and not in which matter.
+#[test]
+fn a_matter_is_not_for_everybody_who_hears() {
+    wait(async {
+        let world = World::new().await;
+        world.ask_as("jan").await;
+        world.user("rita", roles(Role::Reviewer, Reach::All));
+        let rita = world.browser("rita", 0);
+        let path = format!("/api/v1/recordings/{}/matters", world.own);
+        let (_, told) = world.ask("matters", &path, Some(&rita), &Value::Null).await;
+        assert_eq!((&told["standing"]["kept"], &told["holds"]), (&json!("held"), &json!([])), "{told}");
+        assert!(!told.to_string().contains("K.1") && told["due"].is_string(), "{told}");
     });
 }

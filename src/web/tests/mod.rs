@@ -96,17 +96,18 @@ impl World {
 
     /// Takes recordings in, of who spoke; the later the higher the number.
     pub(super) async fn take_in(&self, recordings: &[(u64, &str)]) -> Vec<RecordingId> {
+        let recordings = recordings.iter().map(|(number, agent)| (record(*number), *agent));
+        self.take_in_all(recordings.collect()).await
+    }
+
+    pub(super) async fn take_in_all(&self, recordings: Vec<(Record, &str)>) -> Vec<RecordingId> {
         let ring = self.shared.intake.keys().unwrap();
         let mut records = Vec::new();
-        for (number, agent) in recordings {
-            let record = record(*number);
+        for (record, agent) in recordings {
             let epoch = record.epoch().unwrap();
             let envelope = ring.envelopes_for(&epoch, &[record.id]).unwrap().remove(0);
-            let details = Details {
-                caller: "+48221234567".into(),
-                agents: vec![(*agent).into()],
-                ..Details::default()
-            };
+            let details =
+                Details { caller: "+48221234567".into(), agents: vec![agent.into()], ..Details::default() };
             let key = ring.index_keys(&epoch).unwrap().remove(0);
             let sealed = details.seal(&envelope, &mut OsRandom::new().unwrap());
             let indexed = Some(Indexed { details: sealed, terms: key.terms(&details) });
@@ -220,7 +221,12 @@ pub(super) fn roles(role: Role, reach: Reach) -> Roles {
 }
 
 fn record(number: u64) -> Record {
-    let start = Stamp::from_unix_nanos((1_795_468_121 + number) * 1_000_000_000);
+    record_of(1_795_468_121 + number, number)
+}
+
+/// One that began so many seconds after 1970.
+pub(super) fn record_of(seconds: u64, number: u64) -> Record {
+    let start = Stamp::from_unix_nanos(seconds * 1_000_000_000);
     let end = start.after(std::time::Duration::from_secs(60));
     let mut id = [0; 16];
     id[..8].copy_from_slice(&(start.as_unix_millis() << 16).to_be_bytes());

@@ -7,7 +7,7 @@ import * as exporting from "./exports.js";
 import { time, word } from "./format.js";
 import * as retention from "./retention.js";
 import { t } from "./strings.js";
-import { rolesOf } from "./users.js";
+import { invited, rolesOf } from "./users.js";
 
 const COLUMNS = ["approval.kind", "asked.what", "asked.by", "log.at", "reason", "approval.who", "actions"];
 
@@ -54,6 +54,6 @@ async function agree(context, one) {
   if (one.kind === "destruction") return retention.agree(context, one);
   const content = h("p", {}, t("agree.why", { user: one.user, by: one.by }));
   const done = await ask(t("agree.of", { user: one.user }), content, t("agree"), () => proven("POST", `/api/v1/requests/${one.number}/agree`), explain);
-  if (done?.invite) location.hash = "#/users";
-  else if (done) context.refresh();
+  if (done?.invite) await invited(done);
+  if (done) context.refresh();
 }

@@ -19,7 +19,7 @@ export async function show(context) {
   const runs = has(context, "custodian", "dpo");
   look(now);
   const running = told.run && !told.run.ended;
-  if (running) context.onLeave(stopping(setTimeout(context.refresh, 2_000)));
+  if (running) context.onLeave(watching(context));
   return [
     heading(t("nav.retention")),
     h("p", { class: "hint" }, t("retention.how")),
@@ -36,7 +36,11 @@ export async function show(context) {
   ];
 }
 
-const stopping = (timer) => () => clearTimeout(timer);
+// Looks again how far it is, but not under somebody who is writing.
+function watching(context) {
+  const timer = setInterval(() => document.querySelector("dialog") || context.refresh(), 2_000);
+  return () => clearInterval(timer);
+}
 
 // Why something is kept, in a few words.
 export function standing(one) {

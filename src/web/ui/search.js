@@ -178,13 +178,12 @@ function choice(one) {
   box.addEventListener("change", () => {
     if (box.checked) chosen.add(one.id);
     else chosen.delete(one.id);
-    dispatchEvent(new Event("sejf-chosen"));
   });
   return box;
 }
 
 // What can be done with those that were chosen.
-function chosenBar() {
+function chosenBar(made) {
   if (!chooses()) return null;
   const count = h("span", { class: "count", role: "status" });
   const act = (label, run) => button(t(label), { onclick: () => run(person, [...chosen]) });
@@ -194,8 +193,7 @@ function chosenBar() {
     count.textContent = t("chosen", { count: chosen.size });
     actions.forEach((one) => (one.disabled = chosen.size === 0));
   };
-  addEventListener("sejf-chosen", tell);
-  person.onLeave(() => removeEventListener("sejf-chosen", tell));
+  made.addEventListener("change", tell);
   tell();
   return bar;
 }
@@ -235,5 +233,5 @@ function listed(place, values, first) {
   });
   chosen = new Set();
   add(first);
-  replace(place, count, shown > 0 && [chosenBar(), made], more);
+  replace(place, count, shown > 0 && [chosenBar(made), made], more);
 }

@@ -12,14 +12,18 @@ use crate::vault_intake::World;
 
 /// Recordings as Opus and as WAV, of which one is given away alone.
 pub(super) fn site(alone_max: usize) -> Site {
+    site_with(&format!("export_alone_max = {alone_max}"))
+}
+
+fn site_with(policy: &str) -> Site {
     let world = World::new();
     world.record(&["basic.pcap", "demo.pcap"], "spool");
     world.take_in("spool", true).unwrap();
     let path = world.bench.path("home/vault.toml");
     let config = fs::read_to_string(&path).unwrap();
-    let fewer = config.replace("export_alone_max = 20", &format!("export_alone_max = {alone_max}"));
-    assert_ne!(config, fewer);
-    fs::write(&path, fewer).unwrap();
+    let other = config.replace("export_alone_max = 20", policy);
+    assert_ne!(config, other);
+    fs::write(&path, other).unwrap();
     Site::new(world, "")
 }
 
@@ -155,4 +159,22 @@ fn half_a_bundle_is_none() {
     assert!(got.0 == 500 || got.1.is_err(), "{got:?}");
     let last = entries(&site).pop().unwrap();
     assert!(matches!(&last.outcome, Outcome::Failed(why) if why.contains("changed")), "{last:?}");
+}
+
+/// A vault that gives nothing away in the open asks for the receiver's key.
+#[test]
+fn where_nothing_is_given_in_the_open_it_takes_a_key() {
+    let site = site_with("export_plain = false");
+    let cora = somebody(&site, "cora", "compliance");
+    let why = json!({ "code": "audit", "text": "" });
+    let body = |recipients: &[&str]| json!({ "recordings": &ids(&site)[..1], "for": "x", "recipients": recipients, "reason": why });
+    for path in ["/api/v1/exports", "/api/v1/exports/requests"] {
+        let refused = site.post(path, &cora, &body(&[]));
+        assert_eq!((refused.status, refused.problem().as_str()), (409, "conflict"), "{path}");
+    }
+    let made = site.post("/api/v1/exports", &cora, &body(&[&site.world.bench.recipient]));
+    assert_eq!(made.status, 201, "{}", made.json());
+    let requests = site.get("/api/v1/exports/requests", &cora).json();
+    assert_eq!((&requests["plain"], &requests["requests"]), (&json!(false), &json!([])));
+    assert_eq!(requests["given_alone"], 1, "what is offered counts");
 }
