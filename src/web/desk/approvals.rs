@@ -9,7 +9,6 @@ use crate::archive::access::{Action, Role, roles_for};
 use crate::archive::person::Person;
 use crate::archive::user::Standing;
 use crate::archive::users::Users;
-use crate::shell::vault::export_requests;
 use crate::shell::vault::matters::Matters;
 use crate::web::call::{Call, ok};
 use crate::web::desk::{exports, inside, retention, sees_all};
@@ -34,8 +33,7 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
         };
         if has(roles_for(Action::ListMatters)) {
             let all = sees_all(&actor);
-            let requests = export_requests::read(&shared.vault().log, 0);
-            let requests = requests.map_err(|fault| Problem::fault("reading the log", &fault))?;
+            let requests = exports::all(shared)?;
             for asked in requests.0.values().filter(|asked| asked.agreed.is_none() && asked.is_open().is_ok())
             {
                 let by = &asked.request.by;

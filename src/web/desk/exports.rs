@@ -6,17 +6,19 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::archive::export_request::{Asked, ExportRequest};
+use crate::archive::entry::Entry;
+use crate::archive::export_request::{Asked, ExportRequest, Requests};
 use crate::archive::person::Person;
 use crate::archive::report::Language;
 use crate::seal::recipient::{RecipientError, Recipients};
+use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::export::ExportError;
 use crate::shell::vault::export_requests;
 use crate::web::call::{Call, json as answer, ok};
 use crate::web::desk::bundle::{self, Ticket};
 use crate::web::desk::{granted, ids, inside, sees_all, sensible};
 use crate::web::problem::Problem;
-use crate::web::shared::{Shared, beside};
+use crate::web::shared::{Shared, beside, lock};
 
 /// All requests, newest first, and how much one gives away alone.
 pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
@@ -25,7 +27,7 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
     let told = inside(&shared, move |shared, _| {
         let log = &shared.vault().log;
         let fault = |fault| Problem::fault("reading the log", &fault);
-        let requests = export_requests::read(log, 0).map_err(fault)?;
+        let requests = all(shared)?;
         let given = export_requests::given_alone(log, &actor.name, now).map_err(fault)?;
         let seen = |asked: &&Asked| sees_all(&actor) || asked.request.by == user;
         let told: Vec<_> =
@@ -35,6 +37,24 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
         Ok(json!({ "requests": told, "alone_max": max, "given_alone": given, "plain": plain }))
     });
     Ok(ok(&told.await?))
+}
+
+/// All requests, as the log has them: it is read on from where it was read before.
+pub(super) fn all(shared: &Shared) -> Result<Requests, Problem> {
+    let mut known = lock(&shared.desk.exports);
+    let (requests, next) = &mut *known;
+    let mut read = *next;
+    let gone_through = shared.vault().log.each(*next, |index, bytes| -> Result<(), ReceiptsError> {
+        // What a later version writes is no word that this one knows.
+        if let Ok(entry) = Entry::from_bytes(bytes) {
+            requests.read(&entry);
+        }
+        read = index + 1;
+        Ok(())
+    });
+    gone_through.map_err(|fault| Problem::fault("reading the log", &fault))?;
+    *next = read;
+    Ok(requests.clone())
 }
 
 /// A request, as `user` sees it.
@@ -110,9 +130,7 @@ pub(in crate::web) async fn make(shared: Arc<Shared>, call: Call) -> Result<Resp
 pub(in crate::web) async fn make_asked(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let number = number(&call)?;
     let asked = beside(&shared, move |shared| {
-        let requests = export_requests::read(&shared.vault().log, number);
-        let requests = requests.map_err(|fault| Problem::fault("reading the log", &fault))?;
-        Ok(requests.get(number).and_then(Asked::approved)?.request().clone())
+        Ok(all(shared)?.get(number).and_then(Asked::approved)?.request().clone())
     });
     let ticket = asked.await.and_then(|request| {
         let ExportRequest { recordings, receiver, recipients, .. } = request;

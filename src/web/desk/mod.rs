@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::archive::access::{Action, Actor, Grant};
 use crate::archive::entry::Outcome;
+use crate::archive::export_request::Requests;
 use crate::archive::reach::Belongs;
 use crate::archive::record::RecordingId;
 use crate::archive::scope::Scope;
@@ -35,6 +36,8 @@ use crate::web::shared::{Shared, beside, lock};
 pub(super) struct Desk {
     /// Bundles that may be fetched, by their traces.
     pub(super) tickets: Mutex<BTreeMap<String, Ticket>>,
+    /// Requests for exports, and how far the log was read for them.
+    pub(super) exports: Mutex<(Requests, u64)>,
     /// How destruction goes that was begun here.
     pub(super) run: Mutex<Option<Run>>,
     /// Whoever looks through all recordings does so alone.
@@ -47,6 +50,7 @@ impl Default for Desk {
     fn default() -> Self {
         Self {
             tickets: Mutex::default(),
+            exports: Mutex::default(),
             run: Mutex::default(),
             looking: Semaphore::new(1),
             stop: OnceLock::new(),

@@ -8,10 +8,9 @@ use crate::archive::hold::HoldName;
 use crate::archive::reach::Belongs;
 use crate::archive::record::RecordingId;
 use crate::archive::scope::Scope;
-use crate::shell::vault::export_requests;
 use crate::shell::vault::matters::{Matters, destroyed};
 use crate::web::call::Call;
-use crate::web::desk::{ids, inside, scope};
+use crate::web::desk::{exports, ids, inside, scope};
 use crate::web::guard::look_up;
 use crate::web::problem::Problem;
 use crate::web::shared::Shared;
@@ -84,9 +83,7 @@ pub(in crate::web) async fn of(
 async fn export(shared: &Arc<Shared>, call: &Call, action: Action) -> Result<On, Problem> {
     let number = number(call)?;
     let asked = inside(shared, move |shared, _| {
-        let requests = export_requests::read(&shared.vault().log, number);
-        let requests = requests.map_err(|fault| Problem::fault("reading the log", &fault))?;
-        Ok(requests.get(number).ok().map(|asked| asked.request.clone()))
+        Ok(exports::all(shared)?.get(number).ok().map(|asked| asked.request.clone()))
     });
     let Some(request) = asked.await? else {
         let belongs = Some(Belongs::default());
