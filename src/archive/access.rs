@@ -54,6 +54,10 @@ pub enum Action {
     Rewrap,
     /// Try whether the keys still open what they should.
     Drill,
+    /// See holds, requests, what falls due, certificates.
+    ListMatters,
+    /// See what waits for a second person.
+    ListApprovals,
     /// Look for recordings, with what is known of the parties.
     Search,
     /// Decrypt a recording for one listener.
@@ -363,6 +367,11 @@ pub fn decide_within(request: &Request<'_>, belongs: Option<&Belongs>) -> Result
     })
 }
 
+/// Roles of which one may do it.
+pub fn roles_for(action: Action) -> &'static [Role] {
+    rule(action).roles
+}
+
 struct Rule {
     roles: &'static [Role],
     reason: bool,
@@ -382,6 +391,8 @@ fn rule(action: Action) -> Rule {
         Action::Unlock | Action::Rewrap | Action::Drill => (&[Custodian], false, true),
         Action::Lock => (&[Custodian, Operator], false, false),
         Action::Search | Action::Show => (&[Reviewer, Compliance, Auditor, Dpo], false, false),
+        Action::ListMatters => (&[Compliance, Custodian, Auditor, Dpo], false, false),
+        Action::ListApprovals => (&[Compliance, Custodian, Auditor, Admin, Dpo], false, false),
         Action::Open => (&[Reviewer, Compliance], true, true),
         Action::Export => (&[Compliance], true, true),
         Action::AskExport => (&[Compliance], true, false),
@@ -411,6 +422,8 @@ fn rule(action: Action) -> Rule {
         Action::Show
             | Action::Open
             | Action::Export
+            | Action::AskExport
+            | Action::AskDestruction
             | Action::Annotate
             | Action::ShowAccess
             | Action::Hold

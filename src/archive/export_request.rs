@@ -1,7 +1,7 @@
 //! Requests for exports that nobody makes alone: one asks, another agrees, then it may be made, once.
 //!
 //! ```text
-//! asked ──another custodian agrees──► agreed ──exported──► made
+//! asked ───another person agrees───► agreed ──exported──► made
 //!   └────────────withdrawn──────────────┴──► withdrawn
 //! ```
 //!
@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::archive::access::{Action, NOTE_BYTES_MAX, Reason};
 use crate::archive::bundle::Form;
 use crate::archive::certificate::cut;
-use crate::archive::custody::CustodianName;
 use crate::archive::entry::{Entry, Outcome, Resource};
+use crate::archive::person::Person;
 use crate::archive::record::RecordingId;
 use crate::archive::request::Agreement;
 use crate::base::time::Stamp;
@@ -26,8 +26,8 @@ use crate::base::time::Stamp;
 pub struct ExportRequest {
     /// Number of the log's entry that let it be asked: one request's for ever.
     pub number: u64,
-    /// Who asked: a custodian, whose key was shown.
-    pub by: CustodianName,
+    /// Who asked.
+    pub by: Person,
     /// Under which account.
     pub actor: String,
     /// When.
@@ -93,12 +93,12 @@ pub enum RequestError {
     #[error("there is no request {0} for an export: see `sejf export list`")]
     Unknown(u64),
     /// They have asked themselves.
-    #[error("request {number} is of {by}: another custodian has to agree")]
+    #[error("request {number} is of {by}: another person has to agree")]
     Own {
         /// The request.
         number: u64,
         /// Whose.
-        by: CustodianName,
+        by: Person,
     },
     /// Nobody showed a key.
     #[error("this takes a custodian's key, and the keys that were given open no share: name it with -i")]
@@ -109,7 +109,7 @@ pub enum RequestError {
         /// The request.
         number: u64,
         /// Who.
-        by: CustodianName,
+        by: Person,
     },
     /// Nobody has.
     #[error("nobody has agreed to request {0} yet: another custodian does with `sejf export approve`")]
@@ -164,7 +164,7 @@ impl Requests {
                 let asked = self.0.get_mut(&request).filter(|asked| asked.withdrawn.is_none());
                 // Whatever somebody has written there, nobody agrees with themselves. That it came after it was asked
                 // for the log's order shows, whatever the clocks said.
-                if let Some(asked) = asked.filter(|asked| agreement.by != asked.request.by) {
+                if let Some(asked) = asked.filter(|asked| !agreement.by.is(&asked.request.by)) {
                     asked.agreed.get_or_insert(agreement);
                 }
             }
@@ -184,16 +184,16 @@ impl Requests {
 }
 
 impl Asked {
-    /// Which of `custodians`, who are here with their keys, can agree.
-    pub fn approver<'a>(&self, custodians: &'a [CustodianName]) -> Result<&'a CustodianName, RequestError> {
+    /// Which of `people`, who have shown that they are here, can agree.
+    pub fn approver<'a>(&self, people: &'a [Person]) -> Result<&'a Person, RequestError> {
         let (number, by) = (self.request.number, &self.request.by);
         self.is_open()?;
         if let Some(agreed) = &self.agreed {
             return Err(RequestError::Agreed { number, by: agreed.by.clone() });
         }
-        match custodians.iter().find(|custodian| *custodian != by) {
+        match people.iter().find(|person| !person.is(by)) {
             Some(other) => Ok(other),
-            None if custodians.is_empty() => Err(RequestError::NoCustodian),
+            None if people.is_empty() => Err(RequestError::NoCustodian),
             None => Err(RequestError::Own { number, by: by.clone() }),
         }
     }
@@ -298,7 +298,7 @@ mod tests {
         Stamp::from_unix_nanos(seconds * 1_000_000_000)
     }
 
-    fn name(text: &str) -> CustodianName {
+    fn name(text: &str) -> Person {
         text.parse().unwrap()
     }
 

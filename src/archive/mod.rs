@@ -31,6 +31,7 @@ pub mod oidc;
 pub mod once;
 pub mod passkey;
 pub mod password;
+pub mod person;
 pub mod proof;
 pub mod public_key;
 pub mod rate;

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::archive::access::{NOTE_BYTES_MAX, Reason};
 use crate::archive::certificate::cut;
 use crate::archive::class::{Approval, COOLING_OFF_DAYS};
-use crate::archive::custody::CustodianName;
 use crate::archive::epoch::Epoch;
+use crate::archive::person::Person;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
 
@@ -24,8 +24,8 @@ use crate::base::time::Stamp;
 pub struct Request {
     /// Number of the log's entry that let it be asked: one request's for ever.
     pub number: u64,
-    /// Who asked: a custodian, whose key was shown.
-    pub by: CustodianName,
+    /// Who asked.
+    pub by: Person,
     /// Under which account.
     pub actor: String,
     /// When.
@@ -49,8 +49,8 @@ pub struct Request {
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agreement {
-    /// A custodian, whose key was shown.
-    pub by: CustodianName,
+    /// Who.
+    pub by: Person,
     /// Under which account.
     pub actor: String,
     /// When.
@@ -87,12 +87,12 @@ pub enum Standing {
 #[non_exhaustive]
 pub enum ApprovalError {
     /// They have asked themselves.
-    #[error("request {number} is of {by}: another custodian has to agree")]
+    #[error("request {number} is of {by}: another person has to agree")]
     Own {
         /// The request.
         number: u64,
         /// Whose.
-        by: CustodianName,
+        by: Person,
     },
     /// It was taken back.
     #[error("request {number} was withdrawn: ask again")]
@@ -106,16 +106,13 @@ pub enum ApprovalError {
         /// The request.
         number: u64,
         /// Who.
-        by: CustodianName,
+        by: Person,
     },
 }
 
 impl Request {
-    /// Whether one of `custodians`, who are here with their keys, can agree, and who.
-    pub fn approver<'a>(
-        &self,
-        custodians: &'a [CustodianName],
-    ) -> Result<Option<&'a CustodianName>, ApprovalError> {
+    /// Whether one of `people`, who have shown that they are here, can agree, and who.
+    pub fn approver<'a>(&self, people: &'a [Person]) -> Result<Option<&'a Person>, ApprovalError> {
         let number = self.number;
         if self.withdrawn.is_some() {
             return Err(ApprovalError::Withdrawn { number });
@@ -123,8 +120,8 @@ impl Request {
         if let Some(agreed) = &self.agreed {
             return Err(ApprovalError::Agreed { number, by: agreed.by.clone() });
         }
-        match custodians.iter().find(|custodian| **custodian != self.by) {
-            None if !custodians.is_empty() => Err(ApprovalError::Own { number, by: self.by.clone() }),
+        match people.iter().find(|person| !person.is(&self.by)) {
+            None if !people.is_empty() => Err(ApprovalError::Own { number, by: self.by.clone() }),
             other => Ok(other),
         }
     }
@@ -140,7 +137,8 @@ impl Request {
         if self.withdrawn.is_some() {
             return Standing::Withdrawn;
         }
-        let is_agreed = |agreed: &Agreement| agreed.by != self.by && self.at <= agreed.at && agreed.at <= now;
+        let is_agreed =
+            |agreed: &Agreement| !agreed.by.is(&self.by) && self.at <= agreed.at && agreed.at <= now;
         if self.at <= now && self.agreed.as_ref().is_some_and(is_agreed) {
             return Standing::Agreed;
         }
@@ -167,7 +165,7 @@ const COOLING_OFF: Duration = Duration::from_secs(COOLING_OFF_DAYS as u64 * 86_4
 mod tests {
     use super::*;
 
-    fn name(text: &str) -> CustodianName {
+    fn name(text: &str) -> Person {
         text.parse().unwrap()
     }
 
@@ -217,7 +215,7 @@ mod tests {
         assert_eq!(request.approver(&[]), Ok(None));
         assert_eq!(request.approver(&[name("ewa"), name("jan")]), Ok(Some(&name("jan"))));
         // Whatever a database says, nobody agrees with themselves, nor before they were asked.
-        for (by, day) in [("ewa", 101), ("jan", 99)] {
+        for (by, day) in [("ewa", 101), ("user:ewa", 101), ("jan", 99)] {
             request.agreed = Some(Agreement { by: name(by), actor: String::new(), at: at(day) });
             assert_eq!(request.standing(Approval::FourEyes, at(200)), Standing::AwaitsApproval);
         }

@@ -201,6 +201,50 @@ impl PlannedEpoch {
     }
 }
 
+/// When a recording may go and when it must.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// `keep_min` is over; with nothing, further than a clock can tell.
+    pub min: Option<Stamp>,
+    /// All its time is over.
+    pub due: Option<Stamp>,
+}
+
+/// When recordings of an epoch fall due.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FallsDue {
+    /// Each has an event of its own, from which it counts.
+    NoEvent,
+    /// Further than a clock can tell.
+    Ever,
+    /// From the first that began in the month to the last, where they ended in it too.
+    Between(Stamp, Stamp),
+}
+
+/// When recordings of an epoch fall due, by the class that they are of.
+pub fn falls_due(class: &Class, epoch: &Epoch) -> FallsDue {
+    let of = |at: Stamp| {
+        let facts = RetentionFacts {
+            id: RecordingId::from_bytes([0; 16]),
+            recorder: String::new(),
+            class: Some(epoch.class.clone()),
+            phase: Phase::Archived,
+            start: at,
+            end: at,
+            event: None,
+        };
+        Dates::of(class, &facts)
+    };
+    let last = epoch.month.next().start().before(Duration::from_nanos(1));
+    match (of(epoch.month.start()), of(last)) {
+        (Dates::Known { due: Some(first), .. }, Dates::Known { due: Some(last), .. }) => {
+            FallsDue::Between(first, last)
+        }
+        (Dates::Known { .. }, _) => FallsDue::Ever,
+        (Dates::NoEvent, _) => FallsDue::NoEvent,
+    }
+}
+
 /// All that decides, put in order once.
 #[derive(Debug)]
 pub struct Rules<'a> {
@@ -252,6 +296,14 @@ impl<'a> Rules<'a> {
             }
         }
         plan
+    }
+
+    /// When a recording may go and when it must; nothing where its class or its event is not known.
+    pub fn terms(&self, facts: &RetentionFacts) -> Option<Terms> {
+        match Dates::of(self.classes.get(facts.class.as_ref()?)?, facts) {
+            Dates::NoEvent => None,
+            Dates::Known { min, due } => Some(Terms { min, due }),
+        }
     }
 
     /// Decides about one.

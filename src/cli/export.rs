@@ -286,6 +286,7 @@ fn make(args: &MakeArgs) -> anyhow::Result<ExitCode> {
             None => Handing::Plain(&open::write_playable),
         },
         approved: approved.as_ref(),
+        granted: None,
     });
     runtime.block_on(catalog.close());
     let bundle = made?;
@@ -293,7 +294,7 @@ fn make(args: &MakeArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         writeln!(out, "{}", json(&Made::of(&bundle))?)?;
     } else {
-        let (count, to) = (bundle.recordings.len(), to.path().display());
+        let (count, to) = (bundle.recordings.len(), to.path().unwrap_or(Path::new("-")).display());
         writeln!(out, "{}", clean(&format!("bundle {} with {count} recordings in `{to}`", bundle.id)))?;
         writeln!(out, "tell the receiver the archive's key by another way: {}", bundle.vault)?;
     }

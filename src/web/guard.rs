@@ -27,6 +27,7 @@ use crate::archive::user::Standing;
 use crate::shell::clock;
 use crate::shell::http::our_host;
 use crate::web::call::{Call, Who};
+use crate::web::desk::targets;
 use crate::web::problem::Problem;
 use crate::web::shared::{Shared, aside, beside, lock};
 use crate::web::sign_in::COOKIE;
@@ -165,7 +166,7 @@ fn check_origin(call: &Call, route: &Route, host: &str) -> Result<(), Problem> {
 /// Has it granted, and logged.
 async fn grant(shared: &Arc<Shared>, route: &'static Route, call: &mut Call) -> Result<(), Problem> {
     let Rule::Action(action, target) = route.rule else { return Ok(()) };
-    let reason = reason(shared, &call.body)?;
+    let mut reason = reason(shared, &call.body)?;
     let (mut belongs, mut resource) = (None, Resource::Vault);
     match target {
         Target::Vault => {}
@@ -187,6 +188,12 @@ async fn grant(shared: &Arc<Shared>, route: &'static Route, call: &mut Call) -> 
         }
         Target::Medium => resource = Resource::Medium(medium(call)?),
         Target::Own => resource = Resource::User(call.who()?.name.to_string()),
+        target if target.is_of_the_desk() => {
+            let on = targets::of(shared, call, action, target).await?;
+            (resource, belongs) = (on.resource, on.belongs);
+            reason = on.reason.or(reason);
+        }
+        _ => {}
     }
     let (actor, now) = (call.who()?.actor.clone(), call.now);
     let granted = beside(shared, move |shared| {
@@ -215,7 +222,7 @@ async fn recording(shared: &Arc<Shared>, id: RecordingId) -> Result<Known, Probl
     aside(async move { look_up(&shared, &id).await }).await
 }
 
-async fn look_up(shared: &Shared, id: &RecordingId) -> Result<Known, Problem> {
+pub(super) async fn look_up(shared: &Shared, id: &RecordingId) -> Result<Known, Problem> {
     let Some(record) = shared.intake.catalog().get(id).await? else {
         return Ok((None, Some(Belongs::default())));
     };

@@ -3,7 +3,7 @@
 //! ```text
 //! connections: TLS 1.3, so many, none that stands still ─► guard: who, may they? ─log─► table: what answers
 //!                                                               sign_in · recordings · manifest · versions · held · play
-//!                                                               stock · live · people · log · ui
+//!                                                               desk · stock · live · people · log · ui
 //! ```
 //!
 //! All that is decided is decided by [`crate::archive`]; nothing is released that the vault's log does not have.
@@ -11,6 +11,7 @@
 mod account;
 mod call;
 mod connections;
+mod desk;
 mod guard;
 mod held;
 mod live;
@@ -159,6 +160,8 @@ impl Web {
     /// Serves until it is asked to stop. Where `reload` is set, certificate and key are read again.
     pub async fn run(self, stop: Stop, reload: Arc<AtomicBool>) {
         let Self { shared, listener, certificate } = self;
+        // Set once: what is served runs once.
+        let _ = shared.desk.stop.set(stop.clone());
         let app = router(&shared).into_make_service_with_connect_info::<Peer>();
         let made = move |now| certificate.config(now);
         let served = Served::begin(listener, made, stop, reload);
@@ -169,7 +172,7 @@ impl Web {
 
 fn router(shared: &Arc<Shared>) -> Router {
     let mut router = Router::new();
-    for route in ROUTES {
+    for route in ROUTES.iter() {
         let shared = Arc::clone(shared);
         let filter = MethodFilter::try_from(route.method.clone()).expect("methods of the table are ordinary");
         let answer = move |ConnectInfo(peer): ConnectInfo<Peer>, request: Request| {

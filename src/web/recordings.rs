@@ -141,9 +141,14 @@ pub(super) fn parsed<T: std::str::FromStr>(call: &Call, name: &str) -> Result<Op
 
 /// A parameter as a time.
 pub(super) fn time(call: &Call, name: &str) -> Result<Option<Stamp>, Problem> {
-    let whole = |text: &str| if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
-    let value = call.query(name).map(|text| serde_json::from_value(json!(whole(text)))).transpose();
-    value.map_err(|_| Problem::bad(format!("`{name}` is a time as 2026-11-23 or 2026-11-23T21:08:41Z")))
+    call.query(name).map(|text| stamp(name, text)).transpose()
+}
+
+/// A day or a time, in UTC.
+pub(super) fn stamp(name: &str, text: &str) -> Result<Stamp, Problem> {
+    let whole = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    serde_json::from_value(json!(whole))
+        .map_err(|_| Problem::bad(format!("`{name}` is a time as 2026-11-23 or 2026-11-23T21:08:41Z")))
 }
 
 const LIMIT: usize = 50;

@@ -28,6 +28,7 @@ use crate::shell::vault::oidc::{Provider, Question};
 use crate::shell::vault::place::Place;
 use crate::shell::vault::users::UserStore;
 use crate::web::WebError;
+use crate::web::desk::Desk;
 use crate::web::places::Places;
 use crate::web::problem::Problem;
 use crate::web::recall;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) plays: Mutex<BTreeMap<String, Arc<Play>>>,
     /// Who watches live calls, under which name and until when.
     pub(super) watches: Mutex<BTreeMap<String, (UserName, Stamp)>>,
+    /// Holds, exports, destruction.
+    pub(super) desk: Desk,
     /// Requests of an address.
     pub(super) asked: Mutex<Rate<Network>>,
     /// Plays of a user.
@@ -129,6 +132,7 @@ impl Shared {
             goes_on: Places::new(&mut OsRandom::new()?),
             plays: Mutex::default(),
             watches: Mutex::default(),
+            desk: Desk::default(),
             asked: Mutex::new(Rate::new(ASKED_MAX, ASKED_SECONDS)),
             played: Mutex::new(Rate::new(PLAYED_MAX, HOUR)),
             played_much: Mutex::new(Rate::new(PLAYED_MUCH, HOUR)),

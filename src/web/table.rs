@@ -1,7 +1,9 @@
 //! All routes: what answers them, and who may ask. The router, the rules and the OpenAPI document are made from this one
 //! table, so there is no route without a rule.
 
-use std::sync::Arc;
+mod desk;
+
+use std::sync::{Arc, LazyLock};
 
 use axum::http::Method;
 use axum::response::Response;
@@ -28,6 +30,7 @@ use crate::web::ui;
 use crate::web::versions;
 
 /// A route.
+#[derive(Clone)]
 pub(super) struct Route {
     pub(super) method: Method,
     /// With parameters in braces.
@@ -72,6 +75,26 @@ pub(super) enum Target {
     Medium,
     /// Who asks.
     Own,
+    /// `recordings` of the body.
+    Recordings,
+    /// Recordings that the body means: by id, class, recorder, time.
+    Scope,
+    /// The same, and `name` of the hold that is laid on them.
+    NewHold,
+    /// The hold `name` of the body.
+    Hold,
+    /// The export that was asked for by `{number}`.
+    ExportAsked,
+    /// The destruction that was asked for by `{number}`.
+    DestructionAsked,
+}
+
+impl Target {
+    /// Whether it is one that the desk looks up.
+    pub(super) fn is_of_the_desk(self) -> bool {
+        use Target::{DestructionAsked, ExportAsked, Hold, NewHold, Recordings, Scope};
+        matches!(self, Recordings | Scope | NewHold | Hold | ExportAsked | DestructionAsked)
+    }
 }
 
 /// Something that is sent.
@@ -120,7 +143,9 @@ macro_rules! run {
 }
 
 /// All of them.
-pub(super) static ROUTES: &[Route] = &[
+pub(super) static ROUTES: LazyLock<Vec<Route>> = LazyLock::new(|| [COMMON, desk::ROUTES].concat());
+
+const COMMON: &[Route] = &[
     Route {
         method: Method::GET,
         path: "/",

@@ -1,6 +1,8 @@
 //! The vault over HTTPS, as people and programs reach it: the program itself, and a client of somebody else's.
 
 mod browser;
+mod desk;
+mod desk_page;
 mod hostile;
 mod kept;
 mod oidc;

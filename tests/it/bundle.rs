@@ -340,5 +340,6 @@ pub(crate) fn export_here(
         language: Language::English,
         handing: Handing::Plain(write),
         approved,
+        granted: None,
     })
 }

@@ -192,7 +192,7 @@ fn more_than_one_gives_alone_takes_a_second_person() {
         |number: &str, to: &Path| sejf(&["export", &home, "--request", number, "--to", text(to), "-i", &ewa]);
     refused(run(&number, &to), "nobody has agreed to request");
     let approve = |number: &str, key: &str| say(&["export", "approve", &home, "--request", number], key);
-    refused(approve(&number, &ewa), "is of ewa: another custodian has to agree");
+    refused(approve(&number, &ewa), "is of ewa: another person has to agree");
     refused(approve("99999", &jan), "there is no request 99999");
     assert_success(&approve(&number, &jan));
     refused(approve(&number, &jan), "jan has agreed to request");

@@ -4,7 +4,7 @@ use super::*;
 use crate::archive::access::Reason;
 use crate::archive::class::{Approval, CopyPolicy};
 use crate::archive::clock::ClockDoubt;
-use crate::archive::custody::CustodianName;
+use crate::archive::person::Person;
 use crate::archive::request::Agreement;
 
 const DAY: u64 = 86_400_000_000_000;
@@ -101,7 +101,7 @@ fn oracle(case: &Case) -> bool {
     case.trusted && !case.held && agreed && in_time
 }
 
-fn person(name: &str) -> CustodianName {
+fn person(name: &str) -> Person {
     name.parse().unwrap()
 }
 

@@ -86,6 +86,9 @@ pub struct Section {
     /// Recordings that one person may give away in a day without another's word.
     #[serde(default = "export_alone_max")]
     pub export_alone_max: u64,
+    /// Whether recordings may be given away in the open; otherwise only under the receiver's key.
+    #[serde(default = "export_plain")]
+    pub export_plain: bool,
     /// Codes of reasons that may be given.
     #[serde(default = "reason_codes")]
     pub reason_codes: Vec<String>,
@@ -93,6 +96,10 @@ pub struct Section {
 
 fn export_alone_max() -> u64 {
     20
+}
+
+fn export_plain() -> bool {
+    true
 }
 
 fn reason_codes() -> Vec<String> {

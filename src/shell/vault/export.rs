@@ -1,7 +1,8 @@
 //! Export: recordings given away, in the open or under the receiver's key, with what proves them.
 //!
-//! What is decrypted goes into the folder or archive that was named and nowhere else. The bundle is whole when its
-//! signature is there, which is written last; where anything fails before, all of it is removed.
+//! What is decrypted goes into the folder or archive that was named, or to whom it is sent, and nowhere else. The bundle
+//! is whole when its signature is there, which is written last; where anything fails before, all of it is removed, and
+//! what was sent has no end.
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -33,7 +34,7 @@ use crate::shell::entropy::{NoRandomness, OsRandom};
 use crate::shell::receipts::{DIR_NAME, ReceiptsError};
 use crate::shell::vault::catalog::rebuild::MANIFEST_BYTES_MAX;
 use crate::shell::vault::catalog::{Catalog, CatalogError};
-use crate::shell::vault::export_requests::{self, ExportRequestError};
+use crate::shell::vault::export_requests::{self, Alone, ExportRequestError};
 use crate::shell::vault::home::{Vault, VaultError, io_error};
 use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::keyring::KeyRing;
@@ -43,7 +44,7 @@ use crate::shell::vault::place::Place;
 use crate::shell::vault::proofs::{RecorderLogs, prove_in};
 use crate::shell::vault::released::{CopyFault, StoredFile};
 use crate::shell::vault::turns::{self, Turn};
-use crate::shell::vault::wrapping::Wrapping;
+use crate::shell::vault::wrapping::{Sink, Wrapping};
 
 /// What exports.
 pub struct Exporter<'a> {
@@ -77,22 +78,27 @@ pub struct Order<'a> {
     pub handing: Handing<'a>,
     /// A second person's word, which it takes beyond what one may give away alone.
     pub approved: Option<&'a Approved>,
+    /// What the log says was granted, where it was asked before.
+    pub granted: Option<&'a Grant>,
 }
 
 /// What a bundle is made into.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum To<'a> {
     /// A folder.
     Folder(&'a Path),
     /// A tar archive.
     Tar(&'a Path),
+    /// The same archive, sent on as it is made.
+    Sent(&'a Sink<'a>),
 }
 
 impl To<'_> {
-    /// Where.
-    pub fn path(&self) -> &Path {
+    /// Where; nowhere where it is sent on.
+    pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Folder(path) | Self::Tar(path) => path,
+            Self::Folder(path) | Self::Tar(path) => Some(path),
+            Self::Sent(_) => None,
         }
     }
 }
@@ -153,6 +159,11 @@ pub enum ExportError {
         /// The request.
         number: u64,
     },
+    /// The configuration does not let it.
+    #[error(
+        "this archive gives nothing away in the open (`export_plain` in vault.toml): name the receiver's key"
+    )]
+    InTheOpen,
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -224,42 +235,68 @@ fn nothing(phase: Phase) -> &'static str {
 }
 
 /// Reads from one place into the parcel.
-type ReadPlace<'a> = dyn FnMut(&Arc<dyn Place>, &mut Wrapping) -> Result<(), ExportError> + 'a;
+type ReadPlace<'a> = dyn FnMut(&Arc<dyn Place>, &mut Wrapping<'_>) -> Result<(), ExportError> + 'a;
 
 impl Exporter<'_> {
     /// Makes a bundle. The log has who asked, before anything is decrypted.
     pub fn export(&self, order: &Order<'_>) -> Result<Bundle, ExportError> {
-        // What others have given away is counted, and a request made once: until the log says what came of it.
-        let _alone = export_requests::alone(self.vault)?;
-        if order.to.path().exists() {
-            return Err(ExportError::Exists { path: order.to.path().into() });
+        let now = clock::now();
+        match (self.ready(order, now), order.granted) {
+            (Ok((_alone, records)), Some(grant)) => self.make(order, grant, now, &records),
+            (Ok((_alone, records)), None) => {
+                let (action, resource) = (Action::Export, Resource::of(order.ids));
+                let reason = Some(order.reason.clone());
+                let asking = Request { actor: order.actor, action, resource, reason, now };
+                self.make(order, &self.vault.log.ask(&asking)?, now, &records)
+            }
+            (Err(error), Some(grant)) => {
+                self.vault.log.outcome(grant, Outcome::Failed(error.to_string()))?;
+                Err(error)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// What others have given away is counted, and a request made once: until the log says what came of it.
+    fn ready(&self, order: &Order<'_>, now: Stamp) -> Result<(Alone, Vec<Record>), ExportError> {
+        let alone = export_requests::alone(self.vault)?;
+        if let Some(path) = order.to.path().filter(|path| path.exists()) {
+            return Err(ExportError::Exists { path: path.into() });
         }
         let records = self.records(order.ids)?;
-        let (action, resource, now) = (Action::Export, Resource::of(order.ids), clock::now());
-        let reason = Some(order.reason.clone());
+        is_anothers_word_there(self.vault, order, now)?;
+        Ok((alone, records))
+    }
+
+    fn make(
+        &self,
+        order: &Order<'_>,
+        grant: &Grant,
+        now: Stamp,
+        records: &[Record],
+    ) -> Result<Bundle, ExportError> {
         let log = &self.vault.log;
-        self.is_anothers_word_there(order, &resource, now)?;
-        let grant = log.ask(&Request { actor: order.actor, action, resource, reason, now })?;
         let begun = match order.to {
             To::Folder(dir) => Wrapping::folder(dir),
             To::Tar(path) => Wrapping::tar(path, now),
+            To::Sent(sink) => Ok(Wrapping::sent(sink, now)),
         };
         let mut parcel = match begun {
             Ok(parcel) => parcel,
             Err(error) => {
-                log.outcome(&grant, Outcome::Failed(error.to_string()))?;
+                log.outcome(grant, Outcome::Failed(error.to_string()))?;
                 return Err(error.into());
             }
         };
-        let made = self.fill(order, &grant, now, &records, &mut parcel);
+        let made = self.fill(order, grant, now, records, &mut parcel);
         let made = made.and_then(|(bundle, list)| {
-            self.conclude(order, &grant, &bundle, list, &mut parcel)?;
+            self.conclude(order, grant, &bundle, list, &mut parcel)?;
             Ok(bundle)
         });
         if let Err(error) = &made {
             // The first fault is the one to tell.
             let left = parcel.abandon().err().map_or(String::new(), |fault| format!("; {fault}"));
-            log.outcome(&grant, Outcome::Failed(format!("{error}{left}")))?;
+            log.outcome(grant, Outcome::Failed(format!("{error}{left}")))?;
         }
         made
     }
@@ -271,7 +308,7 @@ impl Exporter<'_> {
         grant: &Grant,
         bundle: &Bundle,
         list: Digest,
-        parcel: &mut Wrapping,
+        parcel: &mut Wrapping<'_>,
     ) -> Result<(), ExportError> {
         let mut done = serde_json::json!({ "bundle": bundle.id, "sha256sums": list, "form": bundle.form });
         if let Some(approved) = order.approved {
@@ -282,43 +319,6 @@ impl Exporter<'_> {
         let statement = Statement { kind, id, made: bundle.made, list };
         parcel.put_last(bundle::SIGNATURE_FILE, statement.sign(&self.vault.signer())?.as_bytes())?;
         Ok(parcel.finish()?)
-    }
-
-    /// Whether one may give so much away alone, or a second person has agreed to just this. The log has it where not.
-    fn is_anothers_word_there(
-        &self,
-        order: &Order<'_>,
-        resource: &Resource,
-        now: Stamp,
-    ) -> Result<(), ExportError> {
-        if let Some(approved) = order.approved {
-            let number = approved.request().number;
-            // It may have been made or taken back since it was read.
-            let requests = export_requests::read(&self.vault.log, number)?;
-            let asked = requests.get(number).and_then(|asked| asked.is_open());
-            asked.map_err(ExportRequestError::from)?;
-            return match approved.covers(order.ids, order.receiver, order.handing.form()) {
-                true => Ok(()),
-                false => Err(ExportError::Uncovered { number }),
-            };
-        }
-        let (log, max) = (&self.vault.log, self.vault.config.vault.export_alone_max);
-        let given = export_requests::given_alone(log, &order.actor.name, now)?;
-        if given.saturating_add(order.ids.len() as u64) <= max {
-            return Ok(());
-        }
-        let refusal = Refusal::SecondPerson { max };
-        log.write(&[Entry {
-            schema: entry::SCHEMA,
-            at: now,
-            actor: order.actor.name.clone(),
-            origin: order.actor.origin.clone(),
-            action: Action::Export,
-            resource: resource.clone(),
-            reason: Some(order.reason.clone()),
-            outcome: Outcome::Refused(refusal.clone()),
-        }])?;
-        Err(Denied::Refused(refusal).into())
     }
 
     /// Oldest first.
@@ -348,7 +348,7 @@ impl Exporter<'_> {
         grant: &Grant,
         made: Stamp,
         records: &[Record],
-        parcel: &mut Wrapping,
+        parcel: &mut Wrapping<'_>,
     ) -> Result<(Bundle, Digest), ExportError> {
         let (vault, mut random) = (self.vault, OsRandom::new()?);
         let mut number = [0; 16];
@@ -402,7 +402,7 @@ impl Exporter<'_> {
         record: &Record,
         logs: &mut RecorderLogs,
         random: &mut dyn Randomness,
-        parcel: &mut Wrapping,
+        parcel: &mut Wrapping<'_>,
     ) -> Result<(BundledRecording, Told), ExportError> {
         let nothing = || ExportError::Nothing { id: record.id, phase: Phase::Destroyed };
         let epoch = record.epoch().ok_or_else(nothing)?;
@@ -437,7 +437,7 @@ impl Exporter<'_> {
         (record, file): (&Record, &ArchivedFile),
         identities: &Identities,
         random: &mut dyn Randomness,
-        parcel: &mut Wrapping,
+        parcel: &mut Wrapping<'_>,
         told: &mut Told,
     ) -> Result<BundledFile, ExportError> {
         let folder = bundle::folder(&record.id);
@@ -447,7 +447,7 @@ impl Exporter<'_> {
         };
         let path = format!("{folder}/{name}");
         let (mut made, mut manifest) = (Made::Unknown, Zeroizing::new(Vec::new()));
-        self.read_any_place(&path, parcel, &mut |place, parcel| {
+        self.read_any_place((record, file), &path, parcel, &mut |place, parcel| {
             let opening =
                 Opening { place, record, file, identities, may_be_cut: record.receipt.is_recovered() };
             manifest.clear();
@@ -464,9 +464,10 @@ impl Exporter<'_> {
             Made::Enclosed => Some(Origin::Enclosed),
             Made::Disclosed { original, file_key } => {
                 let sealed = format!("{folder}/{}/{}", bundle::SEALED_FOLDER, last_part(&file.name));
-                self.read_any_place(&sealed, parcel, &mut |place, parcel| {
+                self.read_any_place((record, file), &sealed, parcel, &mut |place, parcel| {
                     let mut stored = StoredFile::open(self.runtime, place, record, file)?;
-                    let written = parcel.write(&sealed, &mut |to| {
+                    let bytes = original.len() as u64 + file.body_bytes;
+                    let written = parcel.write(&sealed, bytes, &mut |to| {
                         to.write_all(&original)?;
                         io::copy(&mut stored, to).map(drop)
                     });
@@ -492,7 +493,7 @@ impl Exporter<'_> {
         record: &Record,
         identities: &Identities,
         random: &mut dyn Randomness,
-        parcel: &mut Wrapping,
+        parcel: &mut Wrapping<'_>,
     ) -> Result<(), ExportError> {
         let end = if matches!(order.handing, Handing::Plain(_)) { "" } else { ".age" };
         for (number, files) in record.versions() {
@@ -501,7 +502,7 @@ impl Exporter<'_> {
                 let kind = file.name.strip_suffix(".age").and_then(|name| name.rsplit('.').next());
                 let kind = kind.filter(|kind| ["opus", "wav"].contains(kind)).unwrap_or("json");
                 let path = format!("{}/history/{number}.{kind}{end}", bundle::folder(&record.id));
-                self.read_any_place(&path, parcel, &mut |place, parcel| {
+                self.read_any_place((record, file), &path, parcel, &mut |place, parcel| {
                     let opening = Opening { place, record, file, identities, may_be_cut: false };
                     self.write_file(order, &opening, &path, random, parcel, None).map(drop)
                 })?;
@@ -517,7 +518,7 @@ impl Exporter<'_> {
         opening: &Opening<'_>,
         path: &str,
         random: &mut dyn Randomness,
-        parcel: &mut Wrapping,
+        parcel: &mut Wrapping<'_>,
         mut keep: Option<&mut Vec<u8>>,
     ) -> Result<Made, ExportError> {
         let Opening { place, record, file, identities, may_be_cut } = *opening;
@@ -527,7 +528,8 @@ impl Exporter<'_> {
         let open = |source| ExportError::Open { name: file.name.clone(), source };
         let (written, made) = match order.handing {
             _ if is_headless(file) => {
-                (parcel.write(path, &mut |to| io::copy(&mut stored, to).map(drop)), Made::Unknown)
+                let copy = &mut |to: &mut dyn Write| io::copy(&mut stored, to).map(drop);
+                (parcel.write(path, file.body_bytes, copy), Made::Unknown)
             }
             Handing::Plain(write_plain) => {
                 let Disclosure { original, file_key } =
@@ -535,7 +537,7 @@ impl Exporter<'_> {
                 let bytes = self.plain_bytes(opening)?;
                 let opened = Opener::open((&header[..]).chain(&mut stored), identities);
                 let mut plain = Remains::of(opened, may_be_cut).map_err(open)?;
-                let written = parcel.write(path, &mut |to| match &mut keep {
+                let written = parcel.write(path, bytes, &mut |to| match &mut keep {
                     Some(keep) => {
                         (&mut plain).take(MANIFEST_BYTES_MAX).read_to_end(keep)?;
                         write_plain(&mut (&keep[..]).chain(&mut plain), bytes, to)
@@ -547,7 +549,8 @@ impl Exporter<'_> {
             Handing::Sealed(recipients) => {
                 let (header, is_kept) =
                     bundle::reseal(&mut &header[..], identities, recipients, random).map_err(reseal)?;
-                let written = parcel.write(path, &mut |to| {
+                let bytes = header.len() as u64 + file.body_bytes;
+                let written = parcel.write(path, bytes, &mut |to| {
                     to.write_all(&header)?;
                     io::copy(&mut stored, to).map(drop)
                 });
@@ -579,13 +582,19 @@ impl Exporter<'_> {
     /// A copy that is damaged is no reason to give nothing away while another is whole.
     fn read_any_place(
         &self,
+        (record, file): (&Record, &ArchivedFile),
         path: &str,
-        parcel: &mut Wrapping,
+        parcel: &mut Wrapping<'_>,
         read: &mut ReadPlace<'_>,
     ) -> Result<(), ExportError> {
         let mut first = None;
         for place in &self.places {
-            match read(place, parcel) {
+            // What is sent cannot be taken back: that the copy is whole is known before.
+            let is_whole = match parcel.is_sent() {
+                true => StoredFile::open(self.runtime, place, record, file).and_then(StoredFile::finish),
+                false => Ok(()),
+            };
+            match is_whole.map_err(ExportError::from).and_then(|()| read(place, parcel)) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     parcel.discard(path)?;
@@ -595,6 +604,44 @@ impl Exporter<'_> {
         }
         first.map_or(Ok(()), Err)
     }
+}
+
+/// Whether one may give so much away alone and so, or a second person has agreed to just this. The log has it where
+/// that takes one.
+pub fn is_anothers_word_there(vault: &Vault, order: &Order<'_>, now: Stamp) -> Result<(), ExportError> {
+    if order.handing.form() == Form::Plain && !vault.config.vault.export_plain {
+        return Err(ExportError::InTheOpen);
+    }
+    if let Some(approved) = order.approved {
+        let number = approved.request().number;
+        // It may have been made or taken back since it was read.
+        let requests = export_requests::read(&vault.log, number)?;
+        let asked = requests.get(number).and_then(|asked| asked.is_open());
+        asked.map_err(ExportRequestError::from)?;
+        return match approved.covers(order.ids, order.receiver, order.handing.form()) {
+            true => Ok(()),
+            false => Err(ExportError::Uncovered { number }),
+        };
+    }
+    let (log, max) = (&vault.log, vault.config.vault.export_alone_max);
+    let given = export_requests::given_alone(log, &order.actor.name, now)?;
+    // What was granted counts already.
+    let more = if order.granted.is_some() { 0 } else { order.ids.len() as u64 };
+    if given.saturating_add(more) <= max {
+        return Ok(());
+    }
+    let refusal = Refusal::SecondPerson { max };
+    log.write(&[Entry {
+        schema: entry::SCHEMA,
+        at: now,
+        actor: order.actor.name.clone(),
+        origin: order.actor.origin.clone(),
+        action: Action::Export,
+        resource: Resource::of(order.ids),
+        reason: Some(order.reason.clone()),
+        outcome: Outcome::Refused(refusal.clone()),
+    }])?;
+    Err(Denied::Refused(refusal).into())
 }
 
 /// What there is to follow a file back to its receipt by.
@@ -622,7 +669,7 @@ fn is_headless(file: &ArchivedFile) -> bool {
     file.header_bytes == 0
 }
 
-fn sha256_of(parcel: &Wrapping, path: &str) -> String {
+fn sha256_of(parcel: &Wrapping<'_>, path: &str) -> String {
     parcel.sha256(path).map(|digest| digest.to_string()).unwrap_or_default()
 }
 

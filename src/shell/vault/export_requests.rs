@@ -5,10 +5,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::archive::access::{Action, Grant, Reason, Request as Asking};
-use crate::archive::custody::CustodianName;
+use crate::archive::access::Action;
 use crate::archive::entry::{Entry, Resource};
 use crate::archive::export_request::{self, ExportRequest, RequestError, Requests, Word};
+use crate::archive::person::Person;
 use crate::archive::record::RecordingId;
 use crate::archive::request::Agreement;
 use crate::base::time::Stamp;
@@ -106,9 +106,9 @@ pub fn ask(
     recipients: Vec<String>,
 ) -> Result<u64, ExportRequestError> {
     ExportRequest::fits(recordings.len())?;
-    let by = speaker.custodians.first().ok_or(RequestError::NoCustodian)?.clone();
+    let by = speaker.people().into_iter().next().ok_or(RequestError::NoCustodian)?;
     let reason = speaker.reason.clone().ok_or(ExportRequestError::NoReason)?;
-    let grant = granted(vault, speaker, Action::AskExport, Resource::of(recordings))?;
+    let grant = speaker.ask(vault, Action::AskExport, Resource::of(recordings))?;
     let request = ExportRequest {
         number: grant.entry(),
         by,
@@ -125,9 +125,9 @@ pub fn ask(
 }
 
 /// Agrees to what another has asked for. Who it was.
-pub fn approve(vault: &Vault, speaker: &Speaker, number: u64) -> Result<CustodianName, ExportRequestError> {
-    let by = read(&vault.log, number)?.get(number)?.approver(&speaker.custodians)?.clone();
-    let grant = granted(vault, speaker, Action::ApproveExport, Resource::Request(number))?;
+pub fn approve(vault: &Vault, speaker: &Speaker, number: u64) -> Result<Person, ExportRequestError> {
+    let by = read(&vault.log, number)?.get(number)?.approver(&speaker.people())?.clone();
+    let grant = speaker.ask(vault, Action::ApproveExport, Resource::Request(number))?;
     let agreement = Agreement { by: by.clone(), actor: grant.actor().into(), at: speaker.now };
     vault.log.outcome(&grant, Word::ExportAgreed { request: number, agreement }.outcome())?;
     Ok(by)
@@ -137,19 +137,9 @@ pub fn approve(vault: &Vault, speaker: &Speaker, number: u64) -> Result<Custodia
 pub fn withdraw(vault: &Vault, speaker: &Speaker, number: u64) -> Result<(), ExportRequestError> {
     let _alone = alone(vault)?;
     read(&vault.log, number)?.get(number)?.is_open()?;
-    let grant = granted(vault, speaker, Action::AskExport, Resource::Request(number))?;
+    let grant = speaker.ask(vault, Action::AskExport, Resource::Request(number))?;
     vault.log.outcome(&grant, Word::ExportWithdrawn { request: number, at: speaker.now }.outcome())?;
     Ok(())
-}
-
-fn granted(
-    vault: &Vault,
-    speaker: &Speaker,
-    action: Action,
-    resource: Resource,
-) -> Result<Grant, ExportRequestError> {
-    let reason: Option<Reason> = speaker.reason.clone();
-    Ok(vault.log.ask(&Asking { actor: &speaker.actor, action, resource, reason, now: speaker.now })?)
 }
 
 const LOCK: &str = "exports.lock";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -13,10 +14,12 @@ use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::epoch::{ClassName, Epoch};
 use crate::archive::hold::{Hold, HoldName};
 use crate::archive::matter::{self, IDS_MAX, Matter, MatterError, Said};
+use crate::archive::person::Person;
 use crate::archive::record::RecordingId;
 use crate::archive::request::{Agreement, ApprovalError, Request, What};
 use crate::archive::retention::Rules;
 use crate::archive::scope::Scope;
+use crate::archive::user::UserName;
 use crate::base::time::Stamp;
 use crate::seal::log::ENTRY_BYTES_MAX;
 use crate::seal::note::VerifyKey;
@@ -261,6 +264,12 @@ pub(super) fn certificate(index: u64, bytes: &[u8]) -> Result<Option<Certificate
     })
 }
 
+/// The certificate that entry `index` of the log is, where it is one.
+pub fn certificate_at(vault: &Vault, index: u64) -> Result<Option<Certificate>, MattersError> {
+    let (entries, _) = vault.log.read_from(index, 1)?;
+    entries.first().map_or(Ok(None), |bytes| Ok(certificate(index, bytes)?))
+}
+
 /// Whether the clock may be believed. `newest` is of the log's entries. Nothing is written.
 pub fn look_at_clock(vault: &Vault, newest: Option<Stamp>) -> Result<ClockTrust, MattersError> {
     let past = Past { believed: believed(vault), newest_entry: newest };
@@ -301,13 +310,17 @@ fn is_clock_word(entry: &Entry) -> bool {
         && matches!(&entry.outcome, Outcome::Done(value) if value.get(CLOCK_WORD).is_some())
 }
 
-/// Who speaks: with their custodians' keys, if any were shown just now.
+/// Who speaks: with their custodians' keys, if any were shown just now, or as a user.
 #[derive(Clone, Debug)]
 pub struct Speaker {
     /// For the log.
     pub actor: Actor,
     /// Whose keys were shown.
     pub custodians: Vec<CustodianName>,
+    /// Who has signed in as whom, with a second factor.
+    pub user: Option<UserName>,
+    /// What was granted to them already: one act, of that action on that resource.
+    pub granted: Option<Arc<Grant>>,
     /// Why they speak.
     pub reason: Option<Reason>,
     /// When.
@@ -317,12 +330,29 @@ pub struct Speaker {
 impl Speaker {
     /// Whoever runs this now, with the custodians whose keys were shown.
     pub fn here(vault: &Vault, custodians: Vec<CustodianName>, reason: Option<Reason>) -> Self {
-        Self { actor: vault.actor(&custodians), custodians, reason, now: clock::now() }
+        let (actor, now) = (vault.actor(&custodians), clock::now());
+        Self { actor, custodians, user: None, granted: None, reason, now }
     }
 
-    fn ask(&self, vault: &Vault, action: Action, resource: Resource) -> Result<Grant, MattersError> {
+    /// As whom they may ask and agree.
+    pub fn people(&self) -> Vec<Person> {
+        let custodians = self.custodians.iter().cloned().map(Person::Custodian);
+        custodians.chain(self.user.clone().map(Person::User)).collect()
+    }
+
+    /// Has it granted, unless just this was.
+    pub(super) fn ask(
+        &self,
+        vault: &Vault,
+        action: Action,
+        resource: Resource,
+    ) -> Result<Arc<Grant>, Denied> {
+        let is_it = |grant: &&Arc<Grant>| grant.action() == action && *grant.resource() == resource;
+        if let Some(grant) = self.granted.as_ref().filter(is_it) {
+            return Ok(Arc::clone(grant));
+        }
         let (actor, reason, now) = (&self.actor, self.reason.clone(), self.now);
-        Ok(vault.log.ask(&Asking { actor, action, resource, reason, now })?)
+        vault.log.ask(&Asking { actor, action, resource, reason, now }).map(Arc::new)
     }
 
     /// Does what was granted: it is in the log, then in the catalog.
@@ -411,14 +441,9 @@ impl Speaker {
         if scope.recordings.is_empty() && scope.class.is_none() {
             return Err(MattersError::Everything);
         }
-        let by = self.custodians.first().ok_or(MattersError::NoCustodian)?.clone();
+        let by = self.people().into_iter().next().ok_or(MattersError::NoCustodian)?;
         let reason = self.reason.clone().ok_or(MattersError::NoReason)?;
-        let ids: Vec<_> = scope.recordings.iter().copied().collect();
-        let resource = match (&scope.class, ids.is_empty()) {
-            (Some(class), true) => Resource::Epoch(format!("{class}/*")),
-            _ => Resource::of(&ids),
-        };
-        let grant = self.ask(vault, Action::AskDestruction, resource)?;
+        let grant = self.ask(vault, Action::AskDestruction, destroyed(scope))?;
         let request = Request {
             number: grant.entry(),
             by,
@@ -442,9 +467,9 @@ impl Speaker {
         vault: &Vault,
         catalog: &Catalog,
         number: u64,
-    ) -> Result<CustodianName, MattersError> {
-        let matters = Matters::load(vault, catalog).await?;
-        let approver = matters.request(number)?.approver(&self.custodians)?;
+    ) -> Result<Person, MattersError> {
+        let (matters, people) = (Matters::load(vault, catalog).await?, self.people());
+        let approver = matters.request(number)?.approver(&people)?;
         let by = approver.ok_or(MattersError::NoCustodian)?.clone();
         let grant = self.ask(vault, Action::ApproveDestruction, Resource::Request(number))?;
         let agreement = Agreement { by: by.clone(), actor: grant.actor().into(), at: self.now };
@@ -472,6 +497,15 @@ impl Speaker {
         vault.log.outcome(&grant, Outcome::Done(json!({ CLOCK_WORD: self.custodians })))?;
         believe(vault, &reading)?;
         catch_up(vault, catalog).await.map(drop)
+    }
+}
+
+/// What the log names as that of which the destruction of `scope` is asked for.
+pub fn destroyed(scope: &Scope) -> Resource {
+    let ids: Vec<_> = scope.recordings.iter().copied().collect();
+    match (&scope.class, ids.is_empty()) {
+        (Some(class), true) => Resource::Epoch(format!("{class}/*")),
+        _ => Resource::of(&ids),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a bundle is written into: a folder, or one file.
+//! What a bundle is written into: a folder, one file, or whoever takes it as it is made.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -16,11 +16,26 @@ use crate::shell::vault::parcel::{Parcel, ParcelError, fault};
 
 /// A bundle that is being made.
 #[derive(Debug)]
-pub enum Wrapping {
+pub enum Wrapping<'a> {
     /// A folder.
     Folder(Parcel),
     /// A tar archive: see [`crate::archive::tarball`].
     Tar(TarFile),
+    /// The same archive, sent on byte for byte.
+    Sent(TarSent<'a>),
+}
+
+/// Takes bytes on.
+pub type Sink<'a> = dyn Fn(&[u8]) -> io::Result<()> + 'a;
+
+/// A tar archive that is sent as it is made. Nothing of it is on a disk, and nothing can be taken back: what is to be in
+/// it is known to be whole before.
+pub struct TarSent<'a> {
+    to: &'a Sink<'a>,
+    made_s: u64,
+    /// What was begun last.
+    last: Option<String>,
+    sums: BTreeMap<String, Sum>,
 }
 
 /// A tar archive that is being written. What is in it is never on a disk by itself.
@@ -37,7 +52,17 @@ pub struct TarFile {
     sums: BTreeMap<String, Sum>,
 }
 
-impl Wrapping {
+impl<'a> Wrapping<'a> {
+    /// Begins what is sent on.
+    pub fn sent(to: &'a Sink<'a>, made: Stamp) -> Self {
+        Self::Sent(TarSent { to, made_s: tarball::seconds(made), last: None, sums: BTreeMap::new() })
+    }
+
+    /// Whether what was written cannot be taken back.
+    pub fn is_sent(&self) -> bool {
+        matches!(self, Self::Sent(_))
+    }
+
     /// Begins a folder, which must not be there.
     pub fn folder(dir: &Path) -> Result<Self, ParcelError> {
         Parcel::begin(dir).map(Self::Folder)
@@ -53,13 +78,14 @@ impl Wrapping {
 
     /// Writes a file.
     pub fn put(&mut self, path: &str, bytes: &[u8]) -> Result<(), ParcelError> {
-        self.write(path, &mut |to| to.write_all(bytes))
+        self.write(path, bytes.len() as u64, &mut |to| to.write_all(bytes))
     }
 
-    /// Writes a file by a function.
+    /// Writes a file of so many bytes by a function.
     pub fn write(
         &mut self,
         path: &str,
+        bytes: u64,
         write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), ParcelError> {
         match self {
@@ -73,6 +99,11 @@ impl Wrapping {
                 tar.sums.insert(path.into(), sum);
                 Ok(())
             }
+            Self::Sent(tar) => {
+                let sum = tar.write(path, bytes, write).map_err(fault(SENDING, Path::new(path)))?;
+                tar.sums.insert(path.into(), sum);
+                Ok(())
+            }
         }
     }
 
@@ -81,6 +112,7 @@ impl Wrapping {
         match self {
             Self::Folder(parcel) => parcel.sums(),
             Self::Tar(tar) => Sums(tar.sums.clone()),
+            Self::Sent(tar) => Sums(tar.sums.clone()),
         }
     }
 
@@ -89,6 +121,7 @@ impl Wrapping {
         match self {
             Self::Folder(parcel) => parcel.sha256(path),
             Self::Tar(tar) => tar.sums.get(path).map(|sum| sum.sha256),
+            Self::Sent(tar) => tar.sums.get(path).map(|sum| sum.sha256),
         }
     }
 
@@ -100,6 +133,10 @@ impl Wrapping {
                 let written = tar.write(path, &mut |to| to.write_all(bytes));
                 written.map(drop).map_err(fault("writing", &tar.path))
             }
+            Self::Sent(tar) => {
+                let written = tar.write(path, bytes.len() as u64, &mut |to| to.write_all(bytes));
+                written.map(drop).map_err(fault(SENDING, Path::new(path)))
+            }
         }
     }
 
@@ -108,14 +145,19 @@ impl Wrapping {
         match self {
             Self::Folder(parcel) => parcel.discard(path),
             Self::Tar(tar) => tar.discard(path).map_err(fault("writing", &tar.path)),
+            Self::Sent(tar) if tar.last.as_deref() == Some(path) => {
+                Err(fault("taking back", Path::new(path))(io::Error::other("it was sent already")))
+            }
+            Self::Sent(_) => Ok(()),
         }
     }
 
-    /// Ends it; all of it is on the disk.
+    /// Ends it; all of it is on the disk, or sent.
     pub fn finish(&mut self) -> Result<(), ParcelError> {
         match self {
             Self::Folder(parcel) => parcel.sync(),
             Self::Tar(tar) => tar.finish().map_err(fault("writing", &tar.path)),
+            Self::Sent(tar) => (tar.to)(&tarball::END).map_err(fault(SENDING, Path::new("bundle"))),
         }
     }
 
@@ -124,7 +166,57 @@ impl Wrapping {
         match self {
             Self::Folder(parcel) => parcel.abandon(),
             Self::Tar(tar) => std::fs::remove_file(&tar.path).map_err(fault("removing", &tar.path)),
+            // It has no signature and no end.
+            Self::Sent(_) => Ok(()),
         }
+    }
+}
+
+impl std::fmt::Debug for TarSent<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TarSent").field("files", &self.sums.len()).finish_non_exhaustive()
+    }
+}
+
+impl TarSent<'_> {
+    /// The header comes first: it has the length, and what follows has that or the archive ends here.
+    fn write(
+        &mut self,
+        path: &str,
+        length: u64,
+        write: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Sum> {
+        if self.sums.contains_key(path) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("`{path}` is in it already")));
+        }
+        let head = tarball::head(path, length, self.made_s);
+        let head = head.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        self.last = Some(path.into());
+        (self.to)(&head)?;
+        let hash = digest::Context::new(&digest::SHA256);
+        let mut to = Counted { to: Onwards(self.to), bytes: 0, hash };
+        write(&mut to)?;
+        if to.bytes != length {
+            let what = format!("`{path}` has {} bytes, and {length} were said", to.bytes);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        let pad = tarball::padding(length);
+        (self.to)(&[0; BLOCK][..pad])?;
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(to.hash.finish().as_ref());
+        Ok(Sum { sha256: Digest(sha256), bytes: Some(length) })
+    }
+}
+
+struct Onwards<'a>(&'a Sink<'a>);
+
+impl Write for Onwards<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (self.0)(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -199,6 +291,7 @@ impl<W: Write> Write for Counted<W> {
 }
 
 const BUFFER_BYTES: usize = 256 << 10;
+const SENDING: &str = "sending";
 
 #[cfg(test)]
 mod tests {
@@ -214,7 +307,7 @@ mod tests {
         let mut tar = Wrapping::tar(&path, made).unwrap();
         assert!(Wrapping::tar(&path, made).is_err(), "overwritten");
         tar.put("a", b"first").unwrap();
-        let failed = tar.write("b", &mut |to| {
+        let failed = tar.write("b", 3 * BUFFER_BYTES as u64, &mut |to| {
             to.write_all(&[9; 3 * BUFFER_BYTES])?;
             Err(io::Error::other("a copy that is damaged"))
         });
@@ -222,12 +315,12 @@ mod tests {
         tar.discard("b").unwrap();
         assert!(tar.put("a", b"another").is_err(), "twice");
         // One that was whole and is another than it should be.
-        tar.write("b", &mut |to| to.write_all(&[9; 4_000])).unwrap();
+        tar.write("b", 4_000, &mut |to| to.write_all(&[9; 4_000])).unwrap();
         tar.discard("b").unwrap();
         assert_eq!(tar.sha256("b"), None);
         // What others have followed stays.
         tar.discard("a").unwrap();
-        tar.write("b", &mut |to| to.write_all(&[2; 700])).unwrap();
+        tar.write("b", 700, &mut |to| to.write_all(&[2; 700])).unwrap();
         assert!(tar.put("../c", b"").is_err());
         tar.discard("../c").unwrap();
         tar.put_last("last", b"x").unwrap();
@@ -248,5 +341,41 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join("again.tar")).unwrap(), bytes);
         again.abandon().unwrap();
         assert!(!dir.path().join("again.tar").exists());
+    }
+
+    /// What is sent is the archive that would be on the disk, and one that could not be is never taken for whole.
+    #[test]
+    fn what_is_sent_is_the_same_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = Stamp::from_unix_nanos(1_795_468_121_220_582_001);
+        let path = dir.path().join("bundle.tar");
+        let sent = std::cell::RefCell::new(Vec::new());
+        let sink = |bytes: &[u8]| {
+            sent.borrow_mut().extend_from_slice(bytes);
+            Ok(())
+        };
+        for mut tar in [Wrapping::tar(&path, made).unwrap(), Wrapping::sent(&sink, made)] {
+            tar.put("a", b"first").unwrap();
+            tar.write("b/c", 700, &mut |to| to.write_all(&[2; 700])).unwrap();
+            assert!(tar.put("a", b"another").is_err(), "twice");
+            tar.put_last("last", b"x").unwrap();
+            assert_eq!(tar.sums().0.keys().collect::<Vec<_>>(), ["a", "b/c"]);
+            tar.finish().unwrap();
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), *sent.borrow());
+        sent.borrow_mut().clear();
+        let mut tar = Wrapping::sent(&sink, made);
+        tar.put("a", b"first").unwrap();
+        tar.discard("b").unwrap();
+        for bytes in [699, 701] {
+            let path = format!("b{bytes}");
+            assert!(tar.write(&path, bytes, &mut |to| to.write_all(&[2; 700])).is_err());
+            assert!(tar.discard(&path).is_err(), "it is out");
+        }
+        tar.abandon().unwrap();
+        let bytes = sent.borrow();
+        assert!(Index::read(&mut io::Cursor::new(&*bytes), bytes.len() as u64).is_err());
+        let gone = |_: &[u8]| Err(io::ErrorKind::BrokenPipe.into());
+        assert!(Wrapping::sent(&gone, made).put("a", b"first").is_err());
     }
 }

@@ -33,6 +33,7 @@ const ANY: &[&str] = &["operator", "reviewer", "compliance", "custodian", "audit
 const SEES: &[&str] = &["reviewer", "compliance", "auditor", "dpo"];
 const HEARS: &[&str] = &["reviewer", "compliance"];
 const STOCK: &[&str] = &["operator", "compliance", "custodian", "auditor"];
+const MATTERS: &[&str] = &["compliance", "custodian", "auditor", "dpo"];
 
 const fn role(route: &'static str, roles: &'static [&'static str]) -> Said {
     Said { route, roles: Some(roles), reach: false, reason: false, second_factor: false, token: false }
@@ -83,6 +84,26 @@ const SAID: &[Said] = &[
     role("keys", STOCK),
     role("live", &["operator", "reviewer", "compliance"]),
     Said { reach: true, reason: true, second_factor: true, ..role("play", HEARS) },
+    Said { reach: true, token: true, ..role("matters", SEES) },
+    role("holds", MATTERS),
+    Said { reach: true, reason: true, ..role("hold", &["compliance"]) },
+    Said { reach: true, reason: true, second_factor: true, ..role("releaseHold", &["compliance"]) },
+    role("exportRequests", MATTERS),
+    Said { reach: true, reason: true, ..role("askExport", &["compliance"]) },
+    Said { reason: true, second_factor: true, ..role("agreeToExport", &["compliance", "custodian"]) },
+    // For the reason of the request.
+    Said { reach: true, second_factor: true, ..role("makeAskedExport", &["compliance"]) },
+    Said { reach: true, reason: true, ..role("withdrawExport", &["compliance"]) },
+    Said { reach: true, reason: true, second_factor: true, ..role("makeExport", &["compliance"]) },
+    own("bundle", false),
+    role("retention", MATTERS),
+    role("retentionNow", MATTERS),
+    Said { reach: true, reason: true, ..role("askDestruction", &["compliance", "dpo"]) },
+    Said { reason: true, second_factor: true, ..role("agreeToDestruction", &["custodian", "dpo"]) },
+    Said { reach: true, reason: true, ..role("withdrawDestruction", &["compliance", "dpo"]) },
+    Said { reason: true, second_factor: true, ..role("destroy", &["custodian", "dpo"]) },
+    role("certificate", MATTERS),
+    role("approvals", &["compliance", "custodian", "auditor", "admin", "dpo"]),
     Said { token: true, ..role("log", &["auditor"]) },
     Said { token: true, ..role("logExport", &["auditor"]) },
     Said { token: true, ..role("users", &["admin", "auditor"]) },
@@ -143,8 +164,14 @@ fn expected(
 fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool) -> (String, Value) {
     let recording = if is_own { world.own } else { world.other };
     let mut path = route(id).path.replace("{id}", &recording.to_string()).replace("{user}", "nobody");
+    let asked = match id {
+        _ if id.ends_with("Export") => world.asked.get().0,
+        _ if id.ends_with("Destruction") => world.asked.get().1,
+        _ => 999,
+    };
     path = path
-        .replace("{number}", "999")
+        .replace("{number}", &asked.to_string())
+        .replace("{form}", "json")
         .replace("{trace}", "00")
         .replace("{watch}", "00")
         .replace("{medium}", "none")
@@ -162,6 +189,10 @@ fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool
         "askForUser" => json!({ "reset": true }),
         "addVersion" => json!({ "kind": "note", "text": "x", "after": 999 }),
         "moveMedium" => json!({ "what": "check-out", "place": "safe" }),
+        "hold" => json!({ "name": format!("M.{number}"), "recordings": [world.own] }),
+        "releaseHold" => json!({ "name": "K.1" }),
+        "askExport" | "makeExport" => json!({ "recordings": [world.own], "for": "court" }),
+        "askDestruction" => json!({ "recordings": [world.own], "what": "erasure" }),
         "makeToken" => json!({ "label": "ci", "only": ["search"], "days": 1 }),
         _ => json!({}),
     };
@@ -205,6 +236,7 @@ fn the_requirements_name_each_route_and_no_other() {
                 "sound",
                 "peaks",
                 "liveAgain",
+                "bundle",
             ]
             .contains(&route.id),
             "{}",
@@ -240,6 +272,8 @@ const NOT_REACHED: &[&str] = &[
     "medium",
     "moveMedium",
     "addVersion",
+    "bundle",
+    "certificate",
 ];
 
 #[test]
@@ -252,6 +286,7 @@ fn every_route_for_every_role_is_as_the_requirements_say() {
             let sales = Reach::of(["sales".to_owned()], []);
             world.user(name(*role), role.map(|role| roles(role, sales)).unwrap_or_default());
         }
+        world.ask_as("jan").await;
         let (mut number, mut done) = (0, 0);
         for said in SAID {
             let mut succeeded = 0;

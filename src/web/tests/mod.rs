@@ -1,10 +1,12 @@
 mod account;
+mod desk;
 mod kept;
 mod matrix;
 mod passkeys;
 mod requests;
 mod sound;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use crate::archive::once::{self, Invite, Kept};
 use crate::archive::password::{Cost, Password};
 use crate::archive::reach::Reach;
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
+use crate::archive::request::What;
+use crate::archive::scope::Scope;
 use crate::archive::search::{IndexKeys, Indexed};
 use crate::archive::throttle::Network;
 use crate::archive::totp;
@@ -35,8 +39,10 @@ use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
 use crate::shell::keys::KeyKind;
 use crate::shell::vault::catalog::recordings::NewRecord;
+use crate::shell::vault::export_requests;
 use crate::shell::vault::home::{NewVault, Vault};
 use crate::shell::vault::intake::Intake;
+use crate::shell::vault::matters::Speaker;
 use crate::shell::vault::users::Voice;
 use crate::web::guard;
 use crate::web::shared::{Shared, lock};
@@ -48,6 +54,8 @@ pub(super) struct World {
     pub(super) shared: Arc<Shared>,
     pub(super) own: RecordingId,
     pub(super) other: RecordingId,
+    /// An export and a destruction that were asked for, by number.
+    pub(super) asked: Cell<(u64, u64)>,
 }
 
 /// A session of somebody, as their browser has it.
@@ -97,24 +105,26 @@ impl World {
         let intake = Intake::open(vault).await.unwrap();
         intake.set_keys(Some(ring));
         let shared = Arc::new(Shared::new(intake, vec!["vault.example.org".into()], cost).unwrap());
-        let world = Self { _dir: dir, shared, own: record(1).id, other: record(2).id };
+        let asked = Cell::new((999, 999));
+        let world = Self { _dir: dir, shared, own: record(1).id, other: record(2).id, asked };
         world.take_in(&[(1, "jana"), (2, "ola")]).await;
         world
     }
 
     /// Takes recordings in, of who spoke; the later the higher the number.
     pub(super) async fn take_in(&self, recordings: &[(u64, &str)]) -> Vec<RecordingId> {
+        let recordings = recordings.iter().map(|(number, agent)| (record(*number), *agent));
+        self.take_in_all(recordings.collect()).await
+    }
+
+    pub(super) async fn take_in_all(&self, recordings: Vec<(Record, &str)>) -> Vec<RecordingId> {
         let ring = self.shared.intake.keys().unwrap();
         let mut records = Vec::new();
-        for (number, agent) in recordings {
-            let record = record(*number);
+        for (record, agent) in recordings {
             let epoch = record.epoch().unwrap();
             let envelope = ring.envelopes_for(&epoch, &[record.id]).unwrap().remove(0);
-            let details = Details {
-                caller: "+48221234567".into(),
-                agents: vec![(*agent).into()],
-                ..Details::default()
-            };
+            let details =
+                Details { caller: "+48221234567".into(), agents: vec![agent.into()], ..Details::default() };
             let key = ring.index_keys(&epoch).unwrap().remove(0);
             let sealed = details.seal(&envelope, &mut OsRandom::new().unwrap());
             let indexed = Some(Indexed { details: sealed, terms: key.terms(&details) });
@@ -122,6 +132,19 @@ impl World {
         }
         self.shared.intake.catalog().take_in(&records).await.unwrap();
         records.iter().map(|one| one.record.id).collect()
+    }
+
+    /// Has a custodian hold the own recording, and ask for its export and its destruction.
+    pub(super) async fn ask_as(&self, custodian: &str) {
+        let (vault, catalog) = (self.shared.vault(), self.shared.intake.catalog());
+        let reason = vault.reason("retention", "T-1").unwrap();
+        let speaker = Speaker::here(vault, vec![custodian.parse().unwrap()], Some(reason));
+        let scope = Scope { recordings: [self.own].into(), ..Scope::default() };
+        speaker.hold(vault, catalog, &"K.1".parse().unwrap(), &scope).await.unwrap();
+        let export = export_requests::ask(vault, &speaker, &[self.own], "court", Vec::new()).unwrap();
+        let destruction =
+            speaker.ask_destruction(vault, catalog, &scope, What::Due, Some(speaker.now)).await.unwrap();
+        self.asked.set((export, destruction));
     }
 
     /// A user with these roles, who may sign in. Their second factor.
@@ -226,7 +249,12 @@ pub(super) fn roles(role: Role, reach: Reach) -> Roles {
 }
 
 fn record(number: u64) -> Record {
-    let start = Stamp::from_unix_nanos((1_795_468_121 + number) * 1_000_000_000);
+    record_of(1_795_468_121 + number, number)
+}
+
+/// One that began so many seconds after 1970.
+pub(super) fn record_of(seconds: u64, number: u64) -> Record {
+    let start = Stamp::from_unix_nanos(seconds * 1_000_000_000);
     let end = start.after(std::time::Duration::from_secs(60));
     let mut id = [0; 16];
     id[..8].copy_from_slice(&(start.as_unix_millis() << 16).to_be_bytes());

@@ -2,12 +2,16 @@
 
 import * as account from "./account.js";
 import { explain, get, signOut as endSession } from "./api.js";
+import * as approvals from "./approvals.js";
 import { announce, button, h, heading, put, replace } from "./dom.js";
+import * as exporting from "./exports.js";
+import * as holds from "./holds.js";
 import * as keys from "./keys.js";
 import * as live from "./live.js";
 import * as log from "./log.js";
 import * as media from "./media.js";
 import * as recording from "./recording.js";
+import * as retention from "./retention.js";
 import * as search from "./search.js";
 import * as signIn from "./sign_in.js";
 import * as stock from "./stock.js";
@@ -15,10 +19,15 @@ import { language, setLanguage, t } from "./strings.js";
 import * as users from "./users.js";
 
 const KEEPS = ["operator", "compliance", "custodian", "auditor"];
+const MATTERS = ["compliance", "custodian", "auditor", "dpo"];
 // Where one can be. `for` is the roles that have something there.
 const PLACES = [
   { path: "recordings", label: "nav.recordings", for: ["reviewer", "compliance", "auditor", "dpo"], show: search.show },
   { path: "live", label: "nav.live", for: ["operator", "reviewer", "compliance"], show: live.show },
+  { path: "holds", label: "nav.holds", for: MATTERS, show: holds.show },
+  { path: "exports", label: "nav.exports", for: MATTERS, show: exporting.show },
+  { path: "retention", label: "nav.retention", for: MATTERS, show: retention.show },
+  { path: "approvals", label: "nav.approvals", for: [...MATTERS, "admin"], show: approvals.show },
   { path: "copies", label: "nav.copies", for: KEEPS, show: stock.show },
   { path: "media", label: "nav.media", for: KEEPS, show: media.show },
   { path: "keys", label: "nav.keys", for: KEEPS, show: keys.show },

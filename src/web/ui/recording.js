@@ -5,6 +5,7 @@ import { accesses, copies } from "./custody.js";
 import { field, h, heading, option, put, replace, table } from "./dom.js";
 import { length, number, time, utc, word } from "./format.js";
 import { ladder } from "./ladder.js";
+import { matters } from "./matters.js";
 import { player } from "./player.js";
 import { quality } from "./quality.js";
 import { state } from "./search.js";
@@ -45,6 +46,7 @@ export async function show(context, id) {
     title,
     known,
     sound,
+    await matters(context, one),
     versions(context, one, told, fault, view, changed),
     manifest && [ladder(manifest), quality(manifest), marks(manifest), notes(manifest)],
     kept,

@@ -1,8 +1,10 @@
 // Finding recordings. What was asked for stays in this tab's memory: no address or history has a number in it.
 
 import { explain, get } from "./api.js";
+import { give } from "./exports.js";
+import { hold } from "./holds.js";
 import { addRow, announce, button, field, h, heading, option, put, replace, table } from "./dom.js";
-import { length, time, word } from "./format.js";
+import { length, time, utc, word } from "./format.js";
 import { t } from "./strings.js";
 
 const SAVED = "sejf.filters";
@@ -13,12 +15,19 @@ const OF_PEOPLE = ["party", "agent"];
 const SAVED_MAX = 20;
 
 let asked = {};
+// Ids of those that somebody has chosen, to hold them or give them away.
+let chosen = new Set();
+let person = null;
 
 export function forget() {
   asked = {};
+  chosen = new Set();
+  person = null;
 }
 
-export function show() {
+export function show(context) {
+  chosen = new Set();
+  person = context;
   const results = h("section", { class: "results", "aria-label": t("search.results") });
   const form = filters((values) => {
     asked = values;
@@ -145,13 +154,15 @@ async function find(place, values) {
   place.removeAttribute("aria-busy");
 }
 
-const columns = () => ["col.start", "col.caller", "col.callee", "col.length", "col.state", "col.trunk", "col.tags"].map((key) => t(key));
+const chooses = () => Boolean(person?.me.roles.compliance);
+const columns = () => [chooses() && "col.choose", "col.start", "col.caller", "col.callee", "col.length", "col.state", "col.trunk", "col.tags"].filter(Boolean).map((key) => t(key));
 
 function cells(one) {
   const details = one.details ?? {};
   const start = h("a", { class: "row", href: `#/recordings/${one.id}` }, time(one.start));
   const tags = [...(details.agents ?? []), ...(details.tags ?? [])];
   return [
+    chooses() && choice(one),
     start,
     h("span", { class: "party" }, details.caller || t("unknown")),
     h("span", { class: "party" }, details.callee || t("unknown")),
@@ -159,7 +170,32 @@ function cells(one) {
     state(one),
     details.trunk ?? "",
     tags.map((tag) => h("span", { class: "tag" }, tag)),
-  ];
+  ].filter((cell) => cell !== false);
+}
+
+function choice(one) {
+  const box = h("input", { type: "checkbox", class: "choice", "aria-label": t("choose.row", { at: utc(one.start) }) });
+  box.addEventListener("change", () => {
+    if (box.checked) chosen.add(one.id);
+    else chosen.delete(one.id);
+  });
+  return box;
+}
+
+// What can be done with those that were chosen.
+function chosenBar(made) {
+  if (!chooses()) return null;
+  const count = h("span", { class: "count", role: "status" });
+  const act = (label, run) => button(t(label), { onclick: () => run(person, [...chosen]) });
+  const actions = [act("hold.one", hold), act("export.one", give)];
+  const bar = h("div", { class: "actions chosen" }, count, actions);
+  const tell = () => {
+    count.textContent = t("chosen", { count: chosen.size });
+    actions.forEach((one) => (one.disabled = chosen.size === 0));
+  };
+  made.addEventListener("change", tell);
+  tell();
+  return bar;
 }
 
 // How it ended, and what became of it.
@@ -195,6 +231,7 @@ function listed(place, values, first) {
     }
     more.disabled = false;
   });
+  chosen = new Set();
   add(first);
-  replace(place, count, shown > 0 && made, more);
+  replace(place, count, shown > 0 && [chosenBar(made), made], more);
 }

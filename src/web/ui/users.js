@@ -122,7 +122,7 @@ function waiting(context, asked, manages) {
 }
 
 // Shown once: the vault keeps nothing by which it could be shown again.
-function invited({ user, invite, until }) {
+export function invited({ user, invite, until }) {
   const link = h("textarea", { readonly: true, rows: 3, class: "uri" }, `${location.origin}/#/enrol/${invite}`);
   const told = [h("p", {}, t("invited.how", { user })), field(t("invited"), link), h("p", { class: "hint" }, t("until"), " ", time(until))];
   return ask(t("invited.of", { user }), told, t("done"), () => true, explain);
