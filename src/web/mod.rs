@@ -19,6 +19,8 @@ mod problem;
 mod qr;
 mod recall;
 mod recordings;
+mod review;
+mod samples;
 mod shared;
 mod sign_in;
 mod table;

@@ -60,7 +60,11 @@ fn operation(route: &Route) -> Value {
             json!({ "name": field.name, "in": "query", "description": field.about, "schema": schema(field.kind) })
         }));
     }
-    let kind = if route.id == "sound" { "audio/*" } else { "application/json" };
+    let kind = match route.id {
+        "sound" => "audio/*",
+        "reviewReport" => "text/html",
+        _ => "application/json",
+    };
     let mut operation = json!({
         "operationId": route.id,
         "summary": route.about,

@@ -30,7 +30,7 @@ macro_rules! file {
 }
 
 /// All of them; the first is the page.
-static FILES: [File; 16] = [
+static FILES: [File; 18] = [
     file!("index.html", "text/html; charset=utf-8"),
     file!("app.css", "text/css; charset=utf-8"),
     file!("icon.svg", "image/svg+xml"),
@@ -42,6 +42,8 @@ static FILES: [File; 16] = [
     file!("log.js", SCRIPT),
     file!("player.js", SCRIPT),
     file!("recording.js", SCRIPT),
+    file!("review.js", SCRIPT),
+    file!("sampling.js", SCRIPT),
     file!("search.js", SCRIPT),
     file!("sign_in.js", SCRIPT),
     file!("strings.js", SCRIPT),

@@ -4,11 +4,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::archive::duties::Standing;
-use crate::cli::text::{clean, json};
+use crate::archive::review::{Finding, Review, State};
+use crate::cli::text::{clean, clean_line, json};
 use crate::cli::vault::{HomeArg, duties};
 use crate::shell::clock;
 use crate::shell::vault::drills::DRILL_DAYS;
 use crate::shell::vault::duties::standing;
+use crate::shell::vault::review;
 
 /// Tells how the vault's keys are, and what it did by itself and when. Takes no key.
 ///
@@ -30,7 +32,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let destroyed = epochs.iter().filter(|state| state.recipient.is_none()).count();
     let absent = vault.keys.absent();
     let standing = standing(&vault, scheme.made);
+    let last = review::last(&vault.home).filter(|made| made.vault == vault.key.to_string());
+    let failing: Vec<&Finding> =
+        last.iter().flat_map(|made| &made.findings).filter(|found| found.state == State::Fails).collect();
     let is_well = absent.is_empty()
+        && failing.is_empty()
         && drills.iter().all(|shown| !shown.is_overdue)
         && !standing.iter().any(Standing::is_wrong);
     let mut out = std::io::stdout().lock();
@@ -50,6 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "epochs": epochs.len() - destroyed,
             "epochs_destroyed": destroyed,
             "duties": standing,
+            "review": last.as_ref().map(|made| serde_json::json!({ "at": made.at, "fails": failing })),
             "well": is_well,
         });
         writeln!(out, "{}", json(&status)?)?;
@@ -77,8 +84,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             ));
         }
         text.push_str(&duties::text(&standing));
+        text.push_str(&reviewed(last.as_ref(), &failing));
         text.push_str(&format!("A custodian shows every {DRILL_DAYS} days that their share opens.\n"));
         write!(out, "{}", clean(&text))?;
     }
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What the last review has found to fail.
+fn reviewed(last: Option<&Review>, failing: &[&Finding]) -> String {
+    let Some(made) = last else { return "Review     not yet: `sejf review`\n".into() };
+    let mut text = format!("Review     {}, {} checks fail\n", made.at, failing.len());
+    for found in failing {
+        let said = format!("  ! {} {}: {}", found.id, found.subject, found.evidence.en);
+        text.push_str(&format!("{}\n", clean_line(&said)));
+    }
+    text
 }

@@ -11,6 +11,8 @@ use crate::archive::duties::Policy;
 use crate::archive::epoch::ClassName;
 use crate::archive::password::Cost;
 use crate::archive::reach::Team;
+use crate::archive::review::Limits;
+use crate::shell::vault::notices::config::NotifyConfig;
 use crate::shell::vault::removal::RECEIVED;
 
 /// A vault's configuration. A key that is not known is refused.
@@ -37,6 +39,12 @@ pub struct Config {
     /// What the vault does by itself while it runs, and how often.
     #[serde(default)]
     pub duties: Policy,
+    /// From when on a review finds something wrong.
+    #[serde(default)]
+    pub review: Limits,
+    /// Ways on which people are told.
+    #[serde(default, rename = "notify")]
+    pub notify: Vec<NotifyConfig>,
 }
 
 /// What is served over HTTPS.
@@ -269,7 +277,11 @@ impl Config {
         if let Some(name) = twice(self.teams.iter().map(|team| team.name.as_str()).collect()) {
             return Some(format!("two teams are named `{name}`"));
         }
-        self.web.as_ref().and_then(WebConfig::fault)
+        if let Some(name) = twice(self.notify.iter().map(|one| one.name.as_str()).collect()) {
+            return Some(format!("two [[notify]] are named `{name}`"));
+        }
+        let notify = self.notify.iter().find_map(NotifyConfig::fault);
+        notify.or_else(|| self.review.fault()).or_else(|| self.web.as_ref().and_then(WebConfig::fault))
     }
 
     /// The class of that name.

@@ -5,6 +5,8 @@ import { explain, get, signOut as endSession } from "./api.js";
 import { announce, button, h, heading, put, replace } from "./dom.js";
 import * as log from "./log.js";
 import * as recording from "./recording.js";
+import * as review from "./review.js";
+import * as sampling from "./sampling.js";
 import * as search from "./search.js";
 import * as signIn from "./sign_in.js";
 import { language, setLanguage, t } from "./strings.js";
@@ -13,6 +15,8 @@ import * as users from "./users.js";
 // Where one can be. `for` is the roles that have something there.
 const PLACES = [
   { path: "recordings", label: "nav.recordings", for: ["reviewer", "compliance", "auditor", "dpo"], show: search.show },
+  { path: "sampling", label: "nav.sampling", for: ["reviewer"], show: sampling.show },
+  { path: "review", label: "nav.review", for: ["operator", "compliance", "custodian", "auditor", "admin", "dpo"], show: review.show },
   { path: "log", label: "nav.log", for: ["auditor"], show: log.show },
   { path: "users", label: "nav.users", for: ["admin", "auditor"], show: users.show },
   { path: "account", label: "nav.account", for: null, show: account.show },
@@ -103,6 +107,7 @@ function forget() {
   me = null;
   search.forget();
   recording.forget();
+  sampling.forget();
 }
 
 async function route() {
@@ -139,7 +144,8 @@ async function route() {
     const shown = name === "recordings" && more ? recording.show(context, more) : place.show(context);
     put(main, h("p", { class: "busy" }, t("loading")));
     const content = await shown;
-    if (mine === turn) arrive(main, content);
+    const below = name === "recordings" && more ? sampling.bar(context, more) : null;
+    if (mine === turn) arrive(main, [content, below]);
   } catch (thrown) {
     if (mine === turn) arrive(main, [heading(t("sorry")), h("p", { class: "fault" }, explain(thrown))]);
   }

@@ -34,6 +34,7 @@ use crate::shell::vault::intake::connections::{Connection, keep_alive, one_more}
 use crate::shell::vault::intake::protocol::{self, Peer, Shared};
 use crate::shell::vault::intake::tls::{Authority, TlsError};
 use crate::shell::vault::intake::{Intake, IntakeError, Report, Whose};
+use crate::shell::vault::notices;
 
 /// A vault that is about to run.
 pub struct Server {
@@ -198,6 +199,11 @@ impl Server {
             stop: stop.clone(),
         };
         let duties = start("duties", move || duties.work())?;
+        if !intake.vault.config.notify.is_empty() {
+            let (vault, bell, stop) = (intake.vault.clone(), bell.clone(), stop.clone());
+            // Ends by itself: what it was sending is sent again.
+            start("notices", move || notices::Worker { vault, bell, stop }.work())?;
+        }
         let refusals =
             Arc::new(Refusals { intake: intake.clone(), status: status.clone(), last: Mutex::new(None) });
         if let Some(listener) = listener {
