@@ -180,8 +180,8 @@ const GAPS: Check = Check {
     title: ("Recorder's log without gaps", "Dziennik rejestratora bez luk"),
     source: ("books of the catalog", "księgi katalogu"),
     remedy: (
-        "`sejf vault running HOME status` says what is waited for; `sejf vault catalog rebuild HOME` reads all anew",
-        "`sejf vault running HOME status` powie, na co czeka; `sejf vault catalog rebuild HOME` czyta od nowa",
+        "`sejf vault running status HOME` says what is waited for; `sejf vault catalog rebuild HOME` reads all anew",
+        "`sejf vault running status HOME` powie, na co czeka; `sejf vault catalog rebuild HOME` czyta od nowa",
     ),
 };
 const VERSION: Check = Check {

@@ -48,8 +48,8 @@ fn well() -> Facts {
         schedule.begin(duty, at(NOW - 90));
         schedule.end(at(NOW - 80), Came::Well, "all well".into());
     }
-    let mut log =
-        Digested { size: 100, newest: Some(at(NOW - 5)), planned: Some(days_ago(0)), ..Digested::default() };
+    let mut log = Digested::default();
+    (log.size, log.newest, log.planned) = (100, Some(at(NOW - 5)), Some(days_ago(0)));
     log.restored.insert("first".into(), Restored { at: days_ago(1), files: 9, opened: 9, failures: 0 });
     Facts {
         now: at(NOW),

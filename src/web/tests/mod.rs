@@ -1,5 +1,6 @@
 mod matrix;
 mod requests;
+mod reviews;
 mod sound;
 
 use std::net::SocketAddr;
@@ -87,10 +88,16 @@ impl World {
 
     /// Takes recordings in, of who spoke; the later the higher the number.
     pub(super) async fn take_in(&self, recordings: &[(u64, &str)]) -> Vec<RecordingId> {
+        let starts: Vec<_> = recordings.iter().map(|(number, agent)| (FIRST + number, *agent)).collect();
+        self.take_in_at(&starts).await
+    }
+
+    /// The same, of these seconds since 1970.
+    pub(super) async fn take_in_at(&self, recordings: &[(u64, &str)]) -> Vec<RecordingId> {
         let ring = self.shared.intake.keys().unwrap();
         let mut records = Vec::new();
-        for (number, agent) in recordings {
-            let record = record(*number);
+        for (start, agent) in recordings {
+            let record = record_at(*start);
             let epoch = record.epoch().unwrap();
             let envelope = ring.envelopes_for(&epoch, &[record.id]).unwrap().remove(0);
             let details = Details {
@@ -198,7 +205,15 @@ pub(super) fn roles(role: Role, reach: Reach) -> Roles {
 }
 
 fn record(number: u64) -> Record {
-    let start = Stamp::from_unix_nanos((1_795_468_121 + number) * 1_000_000_000);
+    record_at(FIRST + number)
+}
+
+const FIRST: u64 = 1_795_468_121;
+
+fn record_at(start_s: u64) -> Record {
+    // Of what was before, no number is one of those after.
+    let number = start_s.checked_sub(FIRST).unwrap_or(start_s);
+    let start = Stamp::from_unix_nanos(start_s * 1_000_000_000);
     let end = start.after(std::time::Duration::from_secs(60));
     let mut id = [0; 16];
     id[..8].copy_from_slice(&(start.as_unix_millis() << 16).to_be_bytes());

@@ -79,7 +79,10 @@ impl Worker {
         let made = review::last(&self.vault.home);
         let standing = self.bell.standing();
         let is_log_broken = log.fault().is_some();
-        queue.conditions(&conditions(&standing, made.as_ref(), is_log_broken), now, channels);
+        // Before the duties have begun nobody knows how they stand.
+        if !standing.is_empty() || is_log_broken {
+            queue.conditions(&conditions(&standing, made.as_ref(), is_log_broken), now, channels);
+        }
         if queue.is_digest_due(now) {
             queue.add(&self.digest(made.as_ref(), now), channels);
         }
