@@ -112,6 +112,14 @@ pub enum Action {
     StepUp,
     /// End a session.
     SignOut,
+    /// Say that a user's roles are still right.
+    CertifyRoles,
+    /// See how the archive stands with what it should be.
+    Review,
+    /// Have recordings drawn that one hears and judges.
+    Sample,
+    /// Say what one of them is, whosever it is by now: it was drawn.
+    Judge,
     /// Look after what there is, as a vault does by itself: nothing is released, changed or destroyed by it.
     Duty,
     /// See how copies, media, keys and duties stand. Nothing of who spoke.
@@ -414,6 +422,10 @@ fn rule(action: Action) -> Rule {
         Action::ApproveUsers => (&[Admin, Custodian], false, true),
         Action::BreakGlass => (&[Reviewer, Compliance], true, true),
         Action::MakeToken | Action::ChangeOwn => (&Role::ALL, false, true),
+        Action::CertifyRoles => (&[Admin], false, true),
+        // Whoever sees to something of it; it says nothing of recordings.
+        Action::Review => (&[Operator, Compliance, Custodian, Auditor, Admin, Dpo], false, false),
+        Action::Sample | Action::Judge => (&[Reviewer], false, false),
         // By what proves who one is, not by a role.
         Action::SignIn | Action::StepUp | Action::SignOut => (&[], false, false),
     };

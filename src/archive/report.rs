@@ -13,12 +13,14 @@ use crate::base::party::Party;
 use crate::base::time::Stamp;
 
 /// Language that comes first in a report.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, Eq, PartialEq)]
 pub enum Language {
     /// English.
     #[default]
+    #[serde(rename = "en")]
     English,
     /// Polish.
+    #[serde(rename = "pl")]
     Polish,
 }
 
@@ -362,7 +364,7 @@ fn side(party: Party) -> Words {
 
 /// Text as it stands in a page: what came from a call must not become markup, nor turn the writing around, nor be
 /// drawn over what is beside it.
-fn escape(text: &str) -> String {
+pub(in crate::archive) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() + 16);
     escaped.push_str("<bdi>");
     let mut marks = 0;
@@ -392,7 +394,7 @@ fn is_unseen(letter: char) -> bool {
 }
 
 /// `2026-11-23 21:08:41 UTC`.
-fn second(at: Stamp) -> String {
+pub(in crate::archive) fn second(at: Stamp) -> String {
     format!("{} UTC", at.to_string().get(..19).unwrap_or_default().replace('T', " "))
 }
 
@@ -413,7 +415,7 @@ const ROWS_MAX: usize = 30;
 /// Marks over one letter: more than any writing has.
 const MARKS_MAX: usize = 2;
 
-const STYLE: &str = "@page{size:A4;margin:14mm 15mm}*{box-sizing:border-box}\
+pub(in crate::archive) const STYLE: &str = "@page{size:A4;margin:14mm 15mm}*{box-sizing:border-box}\
 body{font:13px/1.4 'Liberation Sans',Arial,Helvetica,'DejaVu Sans',sans-serif;max-width:190mm;margin:8mm auto;padding:0 5mm;color:#111}\
 h1{font-size:21px;margin:0 0 10px;padding-bottom:6px;border-bottom:2px solid #111}\
 h2{font-size:15px;margin:20px 0 4px;padding-bottom:3px;border-bottom:1px solid #111;break-after:avoid}\

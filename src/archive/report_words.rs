@@ -31,7 +31,7 @@ impl Words {
     }
 }
 
-const fn words(en: &'static str, pl: &'static str) -> Words {
+pub(super) const fn words(en: &'static str, pl: &'static str) -> Words {
     Words { en, pl }
 }
 

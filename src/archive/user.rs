@@ -99,6 +99,9 @@ pub struct User {
     pub signed_in: Option<Stamp>,
     /// When they set password and second factor: sessions of before are over.
     pub enrolled: Option<Stamp>,
+    /// When another said last that their roles are right, or gave them; nothing since they were added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified: Option<Stamp>,
     pub(super) invite: Option<Invite>,
     pub(super) password: Option<Password>,
     pub(super) totp: Option<totp::Secret>,
@@ -153,6 +156,7 @@ impl User {
             since: now,
             signed_in: None,
             enrolled: None,
+            certified: None,
             invite: Some(invite),
             password: None,
             totp: None,
@@ -177,6 +181,16 @@ impl User {
             let code = Kept::of(&once::plain(code));
             self.recovery.iter().find(|kept| kept.is_same(&code)).map(|kept| Factor::Recovery(*kept))
         })
+    }
+
+    /// Whether they have a second factor.
+    pub fn has_second_factor(&self) -> bool {
+        self.totp.is_some()
+    }
+
+    /// Since when their roles are known to be right.
+    pub fn certified_since(&self) -> Stamp {
+        self.certified.unwrap_or(self.since)
     }
 
     /// Recovery codes that are left.

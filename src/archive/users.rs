@@ -141,6 +141,15 @@ pub enum Change {
         /// With what they begin again.
         invite: Invite,
     },
+    /// Somebody else says that a user's roles are still right.
+    Certify {
+        /// Who; nobody who is a user where a custodian has shown their key.
+        by: Option<UserName>,
+        /// Whose.
+        user: UserName,
+        /// The roles that they have seen.
+        roles: Roles,
+    },
     /// They may not sign in any more.
     Disable {
         /// Who.
@@ -252,6 +261,9 @@ pub enum UsersFault {
     /// The same person.
     #[error("this takes another person than who asked for it, or whom it is for")]
     SamePerson,
+    /// They have others by now.
+    #[error("`{0}` has other roles by now: look at them again")]
+    OtherRoles(UserName),
     /// Nobody has asked.
     #[error("nothing of the number {0} is asked")]
     NotAsked(u64),
@@ -277,6 +289,7 @@ impl Change {
             | Self::Ask { user, .. }
             | Self::SetRoles { user, .. }
             | Self::Reset { user, .. }
+            | Self::Certify { user, .. }
             | Self::Disable { user }
             | Self::AddPasskey { user, .. }
             | Self::RemovePasskey { user, .. }
@@ -322,6 +335,9 @@ impl Change {
             }
             Self::SetRoles { roles, .. } => json!({ "change": "roles", "roles": roles, "custodian": true }),
             Self::Reset { .. } => json!({ "change": "reset", "custodian": true }),
+            Self::Certify { by, roles, .. } => {
+                json!({ "change": "certify", "roles": roles, "custodian": by.is_none() })
+            }
             Self::Disable { .. } => json!({ "change": "disable" }),
             Self::MakeToken(token) => {
                 json!({ "change": "token", "number": users.next, "only": token.only, "until": token.until })
@@ -337,7 +353,7 @@ impl Change {
         match self {
             Self::Agree { .. } | Self::SetRoles { .. } | Self::Reset { .. } | Self::Disable { .. } => true,
             Self::Bootstrap { .. } | Self::Enrol { .. } => true,
-            Self::Add { .. } | Self::SignIn { .. } | Self::Ask { .. } => false,
+            Self::Add { .. } | Self::SignIn { .. } | Self::Ask { .. } | Self::Certify { .. } => false,
             Self::MakeToken(_) | Self::RevokeToken { .. } => false,
             Self::AddPasskey { .. } | Self::RemovePasskey { .. } | Self::BlockPasskey { .. } => false,
             // Whose it is says which of them go on.
@@ -418,9 +434,10 @@ impl Users {
             }
             Change::SignIn { user, factor } => self.sign_in(user, *factor, now)?,
             Change::Ask { by, user, what } => self.ask(by, user, what, now)?,
-            Change::Agree { by, number, invite } => self.agree(by, *number, invite)?,
-            Change::SetRoles { user, roles } => self.set_roles(user, roles)?,
+            Change::Agree { by, number, invite } => self.agree(by, *number, invite, now)?,
+            Change::SetRoles { user, roles } => self.set_roles(user, roles, now)?,
             Change::Reset { user, invite } => self.reset(user, invite)?,
+            Change::Certify { by, user, roles } => self.certify(by.as_ref(), user, roles, now)?,
             Change::Disable { user } => self.disable(user)?,
             Change::AddPasskey { user, passkey } => self.add_passkey(user, passkey)?,
             Change::RemovePasskey { user, number } => self.remove_passkey(user, *number)?,
@@ -498,29 +515,51 @@ impl Users {
         Ok(())
     }
 
-    fn agree(&mut self, by: &UserName, number: u64, invite: &Invite) -> Result<(), UsersFault> {
+    fn agree(&mut self, by: &UserName, number: u64, invite: &Invite, now: Stamp) -> Result<(), UsersFault> {
         let asked = self.asked.get(&number).ok_or(UsersFault::NotAsked(number))?.clone();
         if *by == asked.by || *by == asked.user {
             return Err(UsersFault::SamePerson);
         }
         match &asked.what {
-            Wish::Roles(roles) => self.set_roles(&asked.user, roles)?,
+            Wish::Roles(roles) => self.set_roles(&asked.user, roles, now)?,
             Wish::Reset => self.reset(&asked.user, invite)?,
         }
         self.asked.remove(&number);
         Ok(())
     }
 
-    fn set_roles(&mut self, name: &UserName, roles: &Roles) -> Result<(), UsersFault> {
+    fn set_roles(&mut self, name: &UserName, roles: &Roles, now: Stamp) -> Result<(), UsersFault> {
         apart(roles)?;
-        self.user_mut(name)?.roles = roles.clone();
+        let user = self.user_mut(name)?;
+        user.roles = roles.clone();
+        // Two people have just said that they are right.
+        user.certified = Some(now);
+        Ok(())
+    }
+
+    fn certify(
+        &mut self,
+        by: Option<&UserName>,
+        name: &UserName,
+        roles: &Roles,
+        now: Stamp,
+    ) -> Result<(), UsersFault> {
+        if by == Some(name) {
+            return Err(UsersFault::SamePerson);
+        }
+        let user = self.user_mut(name)?;
+        if user.roles != *roles {
+            return Err(UsersFault::OtherRoles(name.clone()));
+        }
+        user.certified = Some(now);
         Ok(())
     }
 
     fn reset(&mut self, name: &UserName, invite: &Invite) -> Result<(), UsersFault> {
         let user = self.user_mut(name)?;
         let (roles, since, signed_in) = (user.roles.clone(), user.since, user.signed_in);
-        *user = User { signed_in, ..User::invited(roles, invite.clone(), since) };
+        let certified = user.certified;
+        *user = User { signed_in, certified, ..User::invited(roles, invite.clone(), since) };
         self.tokens.retain(|_, token| token.user != *name);
         Ok(())
     }

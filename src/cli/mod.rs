@@ -26,8 +26,10 @@ mod progress;
 mod record;
 mod replay;
 mod restore_test;
+mod review;
 mod rules;
 mod salvage;
+mod sample;
 mod scope;
 mod scrub;
 mod show;
@@ -75,8 +77,10 @@ enum Command {
     Record(record::Args),
     Replay(replay::Args),
     RestoreTest(restore_test::Args),
+    Review(review::Args),
     Rules(rules::Args),
     Salvage(salvage::Args),
+    Sample(sample::Args),
     Scrub(scrub::Args),
     Show(show::Args),
     Status(status::Args),
@@ -110,8 +114,10 @@ impl Command {
             Self::Record(args) => record::run(args),
             Self::Replay(args) => replay::run(args),
             Self::RestoreTest(args) => restore_test::run(args),
+            Self::Review(args) => review::run(args),
             Self::Rules(args) => rules::run(args),
             Self::Salvage(args) => salvage::run(args),
+            Self::Sample(args) => sample::run(args),
             Self::Scrub(args) => scrub::run(args),
             Self::Show(args) => show::run(args),
             Self::Status(args) => status::run(args),

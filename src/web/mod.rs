@@ -27,6 +27,8 @@ mod problem;
 mod qr;
 mod recall;
 mod recordings;
+mod review;
+mod samples;
 mod shared;
 mod sign_in;
 mod stock;

@@ -63,6 +63,7 @@ fn operation(route: &Route) -> Value {
     let kind = match route.id {
         "sound" => "audio/*",
         "bundle" => "application/x-tar",
+        "reviewReport" => "text/html",
         _ => "application/json",
     };
     let mut operation = json!({

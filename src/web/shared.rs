@@ -122,6 +122,7 @@ impl Shared {
     pub(super) fn new(intake: Intake, names: Vec<String>, cost: Cost) -> Result<Self, WebError> {
         let places = intake.vault().places_if_there()?;
         let throttle = recall::failures(intake.vault(), clock::now())?;
+        let played_much = intake.vault().config.review.plays_an_hour;
         Ok(Self {
             places,
             intake,
@@ -135,7 +136,7 @@ impl Shared {
             desk: Desk::default(),
             asked: Mutex::new(Rate::new(ASKED_MAX, ASKED_SECONDS)),
             played: Mutex::new(Rate::new(PLAYED_MAX, HOUR)),
-            played_much: Mutex::new(Rate::new(PLAYED_MUCH, HOUR)),
+            played_much: Mutex::new(Rate::new(played_much, HOUR)),
             told: Mutex::new(Rate::new(1, 60)),
             hashing: Semaphore::new(HASHING_MAX),
             hashing_or_waiting: Semaphore::new(HASHING_OR_WAITING_MAX),
@@ -252,8 +253,6 @@ const ASKED_SECONDS: u32 = 60;
 const HOUR: u32 = 3_600;
 /// Recordings that one user begins to hear in an hour.
 const PLAYED_MAX: u32 = 120;
-/// Those after which the log has an alarm.
-const PLAYED_MUCH: u32 = 20;
 const HASHING_MAX: usize = 2;
 const HASHING_OR_WAITING_MAX: usize = 32;
 const DRAWING_OR_WAITING_MAX: usize = 32;

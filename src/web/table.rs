@@ -23,6 +23,8 @@ use crate::web::people;
 use crate::web::play;
 use crate::web::problem::Problem;
 use crate::web::recordings;
+use crate::web::review;
+use crate::web::samples;
 use crate::web::shared::Shared;
 use crate::web::sign_in;
 use crate::web::stock;
@@ -627,6 +629,67 @@ const COMMON: &[Route] = &[
         about: "Agrees to what another has asked for a third: it is done.",
         fields: &[REASON],
         run: run!(people::agree),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/certifications",
+        rule: Rule::Action(Action::ListUsers, Target::Vault),
+        id: "certifications",
+        about: "Whose roles are to be looked at again, and when somebody last said that they are right.",
+        fields: &[],
+        run: run!(review::certifications),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/users/{user}/certify",
+        rule: Rule::Action(Action::CertifyRoles, Target::User),
+        id: "certify",
+        about: "Says that a user's roles are still right. Nobody says so of their own.",
+        fields: &[
+            needed("roles", Kind::Roles, "all that were seen, each with its reach: others may have come"),
+            REASON,
+        ],
+        run: run!(review::certify),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/review",
+        rule: Rule::Action(Action::Review, Target::Vault),
+        id: "review",
+        about: "Holds the archive against what it should be: each finding with state, evidence, where from, and what to do.",
+        fields: &[],
+        run: run!(review::show),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/review/report",
+        rule: Rule::Action(Action::Review, Target::Vault),
+        id: "reviewReport",
+        about: "The same as a page in HTML, signed by the vault: `sejf review --verify` checks it. The log has its SHA-256.",
+        fields: &[may("language", Kind::Text, "which comes first: en or pl")],
+        run: run!(review::report),
+    },
+    Route {
+        method: Method::GET,
+        path: "/api/v1/samples",
+        rule: Rule::Action(Action::Sample, Target::Own),
+        id: "samples",
+        about: "Recordings of the quarter that is over, drawn for who asks; drawn now where it is the first time.",
+        fields: &[],
+        run: run!(samples::list),
+    },
+    Route {
+        method: Method::POST,
+        path: "/api/v1/recordings/{id}/verdict",
+        rule: Rule::Action(Action::Judge, Target::Recording),
+        id: "verdict",
+        about: "Says what a recording is that was drawn for who asks. A note becomes a version of the recording, and takes a reason.",
+        fields: &[
+            needed("verdict", Kind::Text, "fine, poor-sound, wrong-party, must-not-be-recorded, not-heard"),
+            may("note", Kind::Text, "more on it: sealed with the recording"),
+            REASON,
+        ],
+        run: run!(samples::verdict),
     },
     Route {
         method: Method::POST,

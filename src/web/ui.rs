@@ -56,6 +56,8 @@ static FILES: &[File] = &[
     file!("reason.js", SCRIPT),
     file!("recording.js", SCRIPT),
     file!("retention.js", SCRIPT),
+    file!("review.js", SCRIPT),
+    file!("sampling.js", SCRIPT),
     file!("search.js", SCRIPT),
     file!("security.js", SCRIPT),
     file!("sign_in.js", SCRIPT),

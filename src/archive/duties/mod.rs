@@ -42,11 +42,13 @@ pub enum Duty {
     DestructionPlan,
     /// Says which removable media are to be checked, mended or destroyed.
     Media,
+    /// Holds all of it against what it should be.
+    Review,
 }
 
 impl Duty {
     /// All of them. Of two that are due for as long, the earlier one goes first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Copies,
         Self::Keys,
         Self::Clock,
@@ -55,6 +57,7 @@ impl Duty {
         Self::RestoreTest,
         Self::DestructionPlan,
         Self::Media,
+        Self::Review,
     ];
 
     /// Its name in the log, in states and for people.
@@ -68,6 +71,7 @@ impl Duty {
             Self::RestoreTest => "restore-test",
             Self::DestructionPlan => "destruction-plan",
             Self::Media => "media",
+            Self::Review => "review",
         }
     }
 }

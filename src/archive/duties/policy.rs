@@ -32,6 +32,8 @@ pub struct Policy {
     pub destruction_plan: Every,
     /// Says which media are due.
     pub media: Every,
+    /// Reviews the archive.
+    pub review: Every,
 }
 
 impl Default for Policy {
@@ -48,6 +50,7 @@ impl Default for Policy {
             restore_sample: Sample(20),
             destruction_plan: Every::After(DAY),
             media: Every::After(DAY),
+            review: Every::After(DAY),
         }
     }
 }
@@ -64,6 +67,7 @@ impl Policy {
             Duty::RestoreTest => self.restore_test,
             Duty::DestructionPlan => self.destruction_plan,
             Duty::Media => self.media,
+            Duty::Review => self.review,
         };
         match every {
             Every::Off => None,

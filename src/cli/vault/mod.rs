@@ -7,6 +7,7 @@ mod enrol;
 mod init;
 mod keys;
 mod leak;
+mod notify;
 mod running;
 mod search;
 mod serve;
@@ -39,6 +40,7 @@ enum Command {
     Enrol(enrol::Args),
     Init(init::Args),
     Keys(keys::Args),
+    Notify(notify::Args),
     Running(running::Args),
     Serve(serve::Args),
     Catalog(catalog::Args),
@@ -55,6 +57,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Enrol(args) => enrol::run(args),
         Command::Init(args) => init::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Notify(args) => notify::run(args),
         Command::Running(args) => running::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Catalog(args) => catalog::run(args),

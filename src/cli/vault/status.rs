@@ -4,12 +4,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::archive::duties::Standing;
-use crate::cli::text::{clean, json};
+use crate::archive::review::{Finding, Review, State};
+use crate::cli::text::{clean, clean_line, json};
 use crate::cli::vault::{HomeArg, duties};
 use crate::shell::clock;
 use crate::shell::vault::audit;
 use crate::shell::vault::drills::DRILL_DAYS;
 use crate::shell::vault::duties::standing;
+use crate::shell::vault::review;
 
 /// Tells how the vault's keys are, and what it did by itself and when. Takes no key.
 ///
@@ -32,7 +34,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let absent = vault.keys.absent();
     let standing = standing(&vault, scheme.made);
     let audit = audit::standing(&vault);
+    let last = review::last(&vault.home).filter(|made| made.vault == vault.key.to_string());
+    let failing: Vec<&Finding> =
+        last.iter().flat_map(|made| &made.findings).filter(|found| found.state == State::Fails).collect();
     let is_well = absent.is_empty()
+        && failing.is_empty()
         && !audit.iter().any(|one| one.wrong)
         && drills.iter().all(|shown| !shown.is_overdue)
         && !standing.iter().any(Standing::is_wrong);
@@ -54,6 +60,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             "epochs_destroyed": destroyed,
             "duties": standing,
             "audit": audit,
+            "review": last.as_ref().map(|made| serde_json::json!({ "at": made.at, "fails": failing })),
             "well": is_well,
         });
         writeln!(out, "{}", json(&status)?)?;
@@ -82,6 +89,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         audit.iter().for_each(|one| text.push_str(&audit_line(one)));
         text.push_str(&duties::text(&standing));
+        text.push_str(&reviewed(last.as_ref(), &failing));
         text.push_str(&format!("A custodian shows every {DRILL_DAYS} days that their share opens.\n"));
         write!(out, "{}", clean(&text))?;
     }
@@ -98,4 +106,15 @@ fn audit_line(one: &audit::Standing) -> String {
     });
     let (name, size, reached, behind) = (&one.name, one.entries, one.reached.size, one.behind);
     format!("{kind}  {mark}{name}: {reached} of {size} entries {verb}{at}, {behind} behind{fault}\n")
+}
+
+/// What the last review has found to fail.
+fn reviewed(last: Option<&Review>, failing: &[&Finding]) -> String {
+    let Some(made) = last else { return "Review     not yet: `sejf review`\n".into() };
+    let mut text = format!("Review     {}, {} checks fail\n", made.at, failing.len());
+    for found in failing {
+        let said = format!("  ! {} {}: {}", found.id, found.subject, found.evidence.en);
+        text.push_str(&format!("{}\n", clean_line(&said)));
+    }
+    text
 }

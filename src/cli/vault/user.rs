@@ -29,6 +29,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Add(AddArgs),
+    Certify(CertifyArgs),
     Disable(OneArgs),
     List(ListArgs),
     ResetFactor(ResetArgs),
@@ -38,6 +39,7 @@ enum Command {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Add(args) => add(args),
+        Command::Certify(args) => certify(args),
         Command::Disable(args) => disable(args),
         Command::List(args) => list(args),
         Command::ResetFactor(args) => reset_factor(args),
@@ -82,6 +84,14 @@ struct RolesArgs {
     roles: Vec<(Role, Reach)>,
 }
 
+/// Says that a user's roles are still right, as every 90 days somebody has to; prints them. `sejf vault user list` says when
+/// that was last said of whom.
+#[derive(Debug, clap::Args)]
+struct CertifyArgs {
+    #[command(flatten)]
+    whom: Whom,
+}
+
 /// Has a user not sign in any more: at once, and for good.
 #[derive(Debug, clap::Args)]
 struct OneArgs {
@@ -120,6 +130,18 @@ fn roles(args: &RolesArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn certify(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
+    let vault = args.whom.home.open()?;
+    let user = args.whom.name.clone();
+    let users = UserStore::default().users(&vault)?;
+    let roles = users.get(&user).map(|known| known.roles.clone()).unwrap_or_default();
+    let grant = granted(&vault, &args.whom, Action::CertifyRoles)?;
+    let change = Change::Certify { by: None, user: user.clone(), roles: roles.clone() };
+    UserStore::default().change(&vault, Voice::Granted(&grant), &change)?;
+    writeln!(std::io::stdout().lock(), "{user}: {}", in_words(&roles))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn disable(args: &OneArgs) -> anyhow::Result<ExitCode> {
     change(&args.whom, &Change::Disable { user: args.whom.name.clone() })?;
     Ok(ExitCode::SUCCESS)
@@ -145,6 +167,7 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
             let (roles, standing) = (&user.roles, user.standing);
             let line = serde_json::json!({
                 "user": name, "standing": standing, "roles": roles, "since": user.since, "signed_in": user.signed_in,
+                "certified": user.certified_since(),
             });
             writeln!(out, "{}", json(&line)?)?;
         }
@@ -162,7 +185,9 @@ fn rows(users: &Users) -> Vec<Vec<String>> {
     let row = |(name, user): (&UserName, &User)| {
         let standing = serde_json::to_value(user.standing).unwrap_or_default();
         let seen = user.signed_in.map_or("never".to_owned(), day);
-        vec![name.to_string(), standing.as_str().unwrap_or_default().to_owned(), seen, in_words(&user.roles)]
+        let standing = standing.as_str().unwrap_or_default().to_owned();
+        let roles = format!("{} (certified {})", in_words(&user.roles), day(user.certified_since()));
+        vec![name.to_string(), standing, seen, roles]
     };
     users.all().map(row).collect()
 }
@@ -182,12 +207,12 @@ fn in_words(roles: &Roles) -> String {
 
 fn change(whom: &Whom, change: &Change) -> anyhow::Result<()> {
     let vault = whom.home.open()?;
-    let grant = granted(&vault, whom)?;
+    let grant = granted(&vault, whom, Action::ManageUsers)?;
     UserStore::default().change(&vault, Voice::Granted(&grant), change)?;
     Ok(())
 }
 
-fn granted(vault: &Vault, whom: &Whom) -> anyhow::Result<Grant> {
+fn granted(vault: &Vault, whom: &Whom, action: Action) -> anyhow::Result<Grant> {
     let reason = whom.reason.load(vault)?;
     let custodians = vault.keys.prove(&whom.custodians.load()?)?.custodians();
     anyhow::ensure!(
@@ -196,7 +221,7 @@ fn granted(vault: &Vault, whom: &Whom) -> anyhow::Result<Grant> {
     );
     let (actor, resource, now) =
         (vault.actor(&custodians), Resource::User(whom.name.to_string()), clock::now());
-    Ok(vault.log.ask(&Request { actor: &actor, action: Action::ManageUsers, resource, reason, now })?)
+    Ok(vault.log.ask(&Request { actor: &actor, action, resource, reason, now })?)
 }
 
 fn all(roles: &[(Role, Reach)]) -> anyhow::Result<Roles> {

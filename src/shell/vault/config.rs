@@ -11,7 +11,9 @@ use crate::archive::duties::Policy;
 use crate::archive::epoch::ClassName;
 use crate::archive::password::Cost;
 use crate::archive::reach::Team;
+use crate::archive::review::Limits;
 use crate::shell::vault::audit::settings::AuditConfig;
+use crate::shell::vault::notices::config::NotifyConfig;
 use crate::shell::vault::oidc::OidcConfig;
 use crate::shell::vault::removal::RECEIVED;
 
@@ -42,6 +44,12 @@ pub struct Config {
     /// Who gets the vault's log, and who attests it.
     #[serde(default)]
     pub audit: AuditConfig,
+    /// From when on a review finds something wrong.
+    #[serde(default)]
+    pub review: Limits,
+    /// Ways on which people are told.
+    #[serde(default, rename = "notify")]
+    pub notify: Vec<NotifyConfig>,
 }
 
 /// What is served over HTTPS.
@@ -287,7 +295,12 @@ impl Config {
         if let Some(name) = twice(self.teams.iter().map(|team| team.name.as_str()).collect()) {
             return Some(format!("two teams are named `{name}`"));
         }
-        self.web.as_ref().and_then(WebConfig::fault).or_else(|| self.audit.fault())
+        if let Some(name) = twice(self.notify.iter().map(|one| one.name.as_str()).collect()) {
+            return Some(format!("two [[notify]] are named `{name}`"));
+        }
+        let notify = self.notify.iter().find_map(NotifyConfig::fault);
+        let fault = notify.or_else(|| self.review.fault()).or_else(|| self.audit.fault());
+        fault.or_else(|| self.web.as_ref().and_then(WebConfig::fault))
     }
 
     /// The class of that name.

@@ -8,6 +8,8 @@
 //! keys/         first key place
 //! users         who may sign in, sealed: see `users`
 //! duties.json   which duties were done when
+//! review.json   the last review
+//! notices.json  what waits to be told
 //! restoring/    what is restored for practice
 //! drills.json   which custodian showed when that their share opens
 //! incoming/     what is being taken in
@@ -21,8 +23,8 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -31,6 +33,7 @@ use crate::archive::custody::{CustodianName, Custody};
 use crate::archive::entry::{Entry, Outcome, Resource};
 use crate::archive::epoch::ClassName;
 use crate::archive::record::RecordingId;
+use crate::archive::review::Digested;
 use crate::seal::identity::Identities;
 use crate::seal::note::{NoteError, Signer, VerifyKey};
 use crate::seal::random::Randomness;
@@ -62,6 +65,8 @@ pub struct Vault {
     pub key: VerifyKey,
     /// Its keys, locked.
     pub keys: KeyStore,
+    /// What its log says, as far as it was read.
+    digested: Mutex<Digested>,
     signer: SignerText,
 }
 
@@ -253,12 +258,27 @@ impl Vault {
         let log_signer = signer.clone();
         let sign = move || Signer::from_text(&log_signer.0).expect("it was read when the vault was opened");
         let log = VaultLog::new(&home.join(LOG), sign, Box::new(RealDisk::new(false)));
-        Ok(Self { home: home.into(), config, log, key, keys, signer })
+        Ok(Self { home: home.into(), config, log, key, keys, digested: Mutex::default(), signer })
     }
 
     /// What signs certificates and reports of this vault.
     pub fn signer(&self) -> Signer {
         Signer::from_text(&self.signer.0).expect("it was read when the vault was opened")
+    }
+
+    /// What its log says, read on from where it was read to before: the first time, from its beginning.
+    pub fn digested<T>(&self, look: impl FnOnce(&Digested) -> T) -> Result<T, ReceiptsError> {
+        let mut digested = self.digested.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.log.signed()?.size < digested.size {
+            // It was put back: what was read is of another.
+            *digested = Digested::default();
+        }
+        let from = digested.size;
+        self.log.each(from, |_, entry| {
+            digested.absorb(entry);
+            Ok::<_, ReceiptsError>(())
+        })?;
+        Ok(look(&digested))
     }
 
     /// Folder of what is being taken in.

@@ -31,12 +31,14 @@ pub struct VaultLog {
     dir: PathBuf,
     signer: Box<dyn Fn() -> Signer + Send + Sync>,
     disk: Mutex<Box<dyn Disk>>,
+    /// Why the last try to write it failed.
+    fault: Mutex<Option<String>>,
 }
 
 impl VaultLog {
     /// The log in `dir`, signed by whom `signer` gives.
     pub fn new(dir: &Path, signer: impl Fn() -> Signer + Send + Sync + 'static, disk: Box<dyn Disk>) -> Self {
-        Self { dir: dir.into(), signer: Box::new(signer), disk: Mutex::new(disk) }
+        Self { dir: dir.into(), signer: Box::new(signer), disk: Mutex::new(disk), fault: Mutex::default() }
     }
 
     /// Its folder.
@@ -139,8 +141,26 @@ impl VaultLog {
         }
     }
 
+    /// How far it is signed.
+    pub fn signed(&self) -> Result<Checkpoint, ReceiptsError> {
+        let _writer = self.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok(self.open()?.signed())
+    }
+
+    /// Why it could not be written the last time; nothing where it could.
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     /// Adds entries, on the disk when this returns. The number of the first.
     pub fn write(&self, entries: &[Entry]) -> Result<u64, ReceiptsError> {
+        let written = self.try_write(entries);
+        let fault = written.as_ref().err().map(ToString::to_string);
+        *self.fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = fault;
+        written
+    }
+
+    fn try_write(&self, entries: &[Entry]) -> Result<u64, ReceiptsError> {
         let mut disk = self.disk.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut log = self.open()?;
         let mut first = None;

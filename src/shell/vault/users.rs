@@ -282,6 +282,7 @@ fn named_in(bytes: &[u8]) -> Option<String> {
             | Action::StepUp
             | Action::ManageUsers
             | Action::ApproveUsers
+            | Action::CertifyRoles
             | Action::MakeToken
             | Action::ChangeOwn
     );

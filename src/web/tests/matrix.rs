@@ -34,6 +34,7 @@ const SEES: &[&str] = &["reviewer", "compliance", "auditor", "dpo"];
 const HEARS: &[&str] = &["reviewer", "compliance"];
 const STOCK: &[&str] = &["operator", "compliance", "custodian", "auditor"];
 const MATTERS: &[&str] = &["compliance", "custodian", "auditor", "dpo"];
+const SEES_TO_IT: &[&str] = &["operator", "compliance", "custodian", "auditor", "admin", "dpo"];
 
 const fn role(route: &'static str, roles: &'static [&'static str]) -> Said {
     Said { route, roles: Some(roles), reach: false, reason: false, second_factor: false, token: false }
@@ -111,6 +112,12 @@ const SAID: &[Said] = &[
     Said { reason: true, second_factor: true, ..role("askForUser", &["admin"]) },
     Said { reason: true, second_factor: true, ..role("disableUser", &["admin"]) },
     Said { second_factor: true, ..role("agree", &["admin", "custodian"]) },
+    Said { token: true, ..role("certifications", &["admin", "auditor"]) },
+    Said { second_factor: true, ..role("certify", &["admin"]) },
+    role("review", SEES_TO_IT),
+    role("reviewReport", SEES_TO_IT),
+    role("samples", &["reviewer"]),
+    role("verdict", &["reviewer"]),
     Said { second_factor: true, ..role("makeToken", ANY) },
     Said { second_factor: true, ..role("revokeToken", ANY) },
 ];
@@ -193,6 +200,8 @@ fn filled(world: &World, id: &str, number: usize, is_own: bool, has_reason: bool
         "releaseHold" => json!({ "name": "K.1" }),
         "askExport" | "makeExport" => json!({ "recordings": [world.own], "for": "court" }),
         "askDestruction" => json!({ "recordings": [world.own], "what": "erasure" }),
+        "certify" => json!({ "roles": {} }),
+        "verdict" => json!({ "verdict": "fine" }),
         "makeToken" => json!({ "label": "ci", "only": ["search"], "days": 1 }),
         _ => json!({}),
     };
@@ -274,6 +283,8 @@ const NOT_REACHED: &[&str] = &[
     "addVersion",
     "bundle",
     "certificate",
+    "certify",
+    "verdict",
 ];
 
 #[test]

@@ -4,6 +4,7 @@ mod kept;
 mod matrix;
 mod passkeys;
 mod requests;
+mod reviews;
 mod sound;
 
 use std::cell::Cell;
@@ -114,6 +115,14 @@ impl World {
     /// Takes recordings in, of who spoke; the later the higher the number.
     pub(super) async fn take_in(&self, recordings: &[(u64, &str)]) -> Vec<RecordingId> {
         let recordings = recordings.iter().map(|(number, agent)| (record(*number), *agent));
+        self.take_in_all(recordings.collect()).await
+    }
+
+    /// The same, of these seconds since 1970.
+    pub(super) async fn take_in_at(&self, recordings: &[(u64, &str)]) -> Vec<RecordingId> {
+        // Of what was before, no number is one of those after.
+        let number = |start: u64| start.checked_sub(FIRST).unwrap_or(start);
+        let recordings = recordings.iter().map(|(start, agent)| (record_of(*start, number(*start)), *agent));
         self.take_in_all(recordings.collect()).await
     }
 
@@ -249,8 +258,10 @@ pub(super) fn roles(role: Role, reach: Reach) -> Roles {
 }
 
 fn record(number: u64) -> Record {
-    record_of(1_795_468_121 + number, number)
+    record_of(FIRST + number, number)
 }
+
+const FIRST: u64 = 1_795_468_121;
 
 /// One that began so many seconds after 1970.
 pub(super) fn record_of(seconds: u64, number: u64) -> Record {

@@ -12,6 +12,8 @@ import * as log from "./log.js";
 import * as media from "./media.js";
 import * as recording from "./recording.js";
 import * as retention from "./retention.js";
+import * as review from "./review.js";
+import * as sampling from "./sampling.js";
 import * as search from "./search.js";
 import * as signIn from "./sign_in.js";
 import * as stock from "./stock.js";
@@ -24,6 +26,7 @@ const MATTERS = ["compliance", "custodian", "auditor", "dpo"];
 const PLACES = [
   { path: "recordings", label: "nav.recordings", for: ["reviewer", "compliance", "auditor", "dpo"], show: search.show },
   { path: "live", label: "nav.live", for: ["operator", "reviewer", "compliance"], show: live.show },
+  { path: "sampling", label: "nav.sampling", for: ["reviewer"], show: sampling.show },
   { path: "holds", label: "nav.holds", for: MATTERS, show: holds.show },
   { path: "exports", label: "nav.exports", for: MATTERS, show: exporting.show },
   { path: "retention", label: "nav.retention", for: MATTERS, show: retention.show },
@@ -31,6 +34,7 @@ const PLACES = [
   { path: "copies", label: "nav.copies", for: KEEPS, show: stock.show },
   { path: "media", label: "nav.media", for: KEEPS, show: media.show },
   { path: "keys", label: "nav.keys", for: KEEPS, show: keys.show },
+  { path: "review", label: "nav.review", for: ["operator", "compliance", "custodian", "auditor", "admin", "dpo"], show: review.show },
   { path: "log", label: "nav.log", for: ["auditor"], show: log.show },
   { path: "users", label: "nav.users", for: ["admin", "auditor"], show: users.show },
   { path: "account", label: "nav.account", for: null, show: account.show },
@@ -121,6 +125,7 @@ function forget() {
   me = null;
   search.forget();
   recording.forget();
+  sampling.forget();
 }
 
 async function route() {
@@ -165,7 +170,8 @@ async function route() {
     const shown = name === "recordings" && more ? recording.show(context, more) : place.show(context, more);
     put(main, h("p", { class: "busy" }, t("loading")));
     const content = await shown;
-    if (mine === turn) arrive(main, content);
+    const below = name === "recordings" && more ? sampling.bar(context, more) : null;
+    if (mine === turn) arrive(main, [content, below]);
   } catch (thrown) {
     if (mine === turn) arrive(main, [heading(t("sorry")), h("p", { class: "fault" }, explain(thrown))]);
   }

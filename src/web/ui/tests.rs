@@ -101,6 +101,7 @@ fn nothing_that_people_read_is_outside_of_the_strings() {
 /// Of keys, headers and events; and ours.
 const NAMES: &[&str] = &[
     "ArrowLeft",
+    "Enter",
     "ArrowRight",
     "ArrowDown",
     "ArrowUp",

@@ -24,6 +24,7 @@ pub mod rebuild;
 pub mod recorders;
 pub mod recordings;
 pub mod retention;
+pub mod review;
 mod schema;
 pub mod search;
 #[cfg(test)]

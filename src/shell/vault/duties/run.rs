@@ -15,6 +15,7 @@ use crate::archive::entry::{self, Entry, Resource};
 use crate::archive::epoch::{Epoch, Month};
 use crate::archive::media::Due;
 use crate::archive::record::RecordingId;
+use crate::archive::review::State;
 use crate::base::time::Stamp;
 use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
@@ -28,6 +29,7 @@ use crate::shell::vault::keyring::{KeyRing, MONTHS_AHEAD};
 use crate::shell::vault::matters::{catch_up, clock_trust, look_at_clock};
 use crate::shell::vault::place::Pace;
 use crate::shell::vault::restore_test::restore_test;
+use crate::shell::vault::review;
 use crate::shell::vault::scrub::{Cursors, scrub};
 
 type Fault = Box<dyn std::error::Error + Send + Sync>;
@@ -103,6 +105,7 @@ impl<'a> Runner<'a> {
             Duty::Clock => self.clock(&catalog).await,
             Duty::DestructionPlan => self.destruction_plan(&catalog).await,
             Duty::Media => self.media(&catalog).await,
+            Duty::Review => self.review(&catalog).await,
         };
         catalog.close().await;
         done
@@ -351,6 +354,29 @@ impl<'a> Runner<'a> {
             &json!({ "media": media.len(), "due": due.len() }),
         )?;
         Ok(outcome)
+    }
+
+    /// Holds all of it against what it should be. What fails is told by `vault status`, and is this duty's no more than
+    /// others'.
+    async fn review(&self, catalog: &Catalog) -> Result<Outcome, Fault> {
+        review::decide_seed(self.vault)?;
+        let made = review::make(self.vault, Some(catalog)).await?;
+        let count = |state| made.count(state);
+        let words = format!(
+            "{} checks fail, {} need attention, {} cannot be known, {} are well",
+            count(State::Fails),
+            count(State::Attention),
+            count(State::Unknown),
+            count(State::Ok)
+        );
+        let failing: BTreeSet<&str> = made
+            .findings
+            .iter()
+            .filter(|finding| finding.state == State::Fails)
+            .map(|finding| finding.id.as_str())
+            .collect();
+        self.log(Duty::Review, Came::Well, &words, &json!({ "fails": failing }))?;
+        Ok(Outcome::new(Came::Well, words))
     }
 
     /// One entry for what changes nothing, or did not come to its end.

@@ -35,6 +35,7 @@ use crate::shell::vault::intake::connections::{Connection, keep_alive, one_more}
 use crate::shell::vault::intake::protocol::{self, Peer, Shared};
 use crate::shell::vault::intake::tls::{Authority, TlsError};
 use crate::shell::vault::intake::{Intake, IntakeError, Report, Whose};
+use crate::shell::vault::notices;
 
 /// A vault that is about to run.
 pub struct Server {
@@ -201,6 +202,11 @@ impl Server {
         let duties = start("duties", move || duties.work())?;
         let (audited, audit_stop) = (intake.vault.clone(), stop.clone());
         let audit = start("audit", move || audit::work(&audited, &audit_stop))?;
+        if !intake.vault.config.notify.is_empty() {
+            let (vault, bell, stop) = (intake.vault.clone(), bell.clone(), stop.clone());
+            // Ends by itself: what it was sending is sent again.
+            start("notices", move || notices::Worker { vault, bell, stop }.work())?;
+        }
         let refusals =
             Arc::new(Refusals { intake: intake.clone(), status: status.clone(), last: Mutex::new(None) });
         if let Some(listener) = listener {

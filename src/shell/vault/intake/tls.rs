@@ -9,6 +9,7 @@
 //!
 //! That a certificate is signed by the authority is not enough: it must be one of those that are enrolled.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -171,7 +172,9 @@ impl Authority {
             }
         };
         let fingerprint = fingerprint(made.der());
-        write(&path.join(&fingerprint), format!("{recorder}\n").as_bytes())?;
+        let (year, month, day) = day(now, RECORDER_DAYS);
+        let enrolled = format!("{recorder}\n{year:04}-{month:02}-{day:02}\n");
+        write(&path.join(&fingerprint), enrolled.as_bytes())?;
         Ok(Enrolled { certificate: made.pem(), key, fingerprint })
     }
 
@@ -191,7 +194,8 @@ impl Authority {
         }
         let enrolled = std::fs::read_to_string(self.dir.join(ENROLLED).join(&fingerprint))
             .map_err(|_| format!("certificate {fingerprint} is not enrolled"))?;
-        enrolled
+        let recorder = enrolled.lines().next().unwrap_or_default();
+        recorder
             .trim()
             .parse()
             .map_err(|_| format!("what certificate {fingerprint} is enrolled for is damaged"))
@@ -384,6 +388,50 @@ impl ServerCertVerifier for Pinned {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
     }
+}
+
+/// When the first certificate of a file in PEM ends.
+pub fn certificate_until(path: &Path) -> Result<Stamp, String> {
+    let said = |fault: &dyn std::fmt::Display| format!("`{}`: {fault}", path.display());
+    let bytes = std::fs::read(path).map_err(|fault| said(&fault))?;
+    let first =
+        CertificateDer::pem_slice_iter(&bytes).next().ok_or_else(|| said(&"no certificate in PEM"))?;
+    let first = first.map_err(|fault| said(&fault))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&first).map_err(|fault| said(&fault))?;
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0);
+    Ok(Stamp::from_unix_nanos(seconds.saturating_mul(1_000_000_000)))
+}
+
+/// Recorders with certificates that count, and until when: of each the one that lasts longest.
+pub fn enrolled_until(dir: &Path) -> Result<BTreeMap<String, Stamp>, String> {
+    let path = dir.join(ENROLLED);
+    let said = |fault: std::io::Error| format!("listing `{}`: {fault}", path.display());
+    let revoked = std::fs::read_to_string(dir.join(REVOKED)).unwrap_or_default().to_ascii_lowercase();
+    let mut all: BTreeMap<String, Stamp> = BTreeMap::new();
+    for entry in std::fs::read_dir(&path).map_err(said)? {
+        let entry = entry.map_err(said)?;
+        let name = entry.file_name().to_string_lossy().to_ascii_lowercase();
+        if revoked.lines().any(|line| line.trim() == name) {
+            continue;
+        }
+        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+        let mut lines = text.lines();
+        let Some(recorder) = lines.next().and_then(|line| line.trim().parse::<VerifyKey>().ok()) else {
+            continue;
+        };
+        // What was enrolled before that was written down, lasts as long from when its file was made.
+        let written = lines.next().and_then(|day| format!("{}T00:00:00Z", day.trim()).parse().ok());
+        let made = || {
+            let made = entry.metadata().ok()?.modified().ok()?;
+            let made = jiff::Timestamp::try_from(made).ok()?;
+            made.checked_add((RECORDER_DAYS * 24).hours()).ok()
+        };
+        let Some(until) = written.or_else(made) else { continue };
+        let until = Stamp::from_unix_nanos(u64::try_from(until.as_nanosecond()).unwrap_or(0));
+        let known = all.entry(recorder.name().to_owned()).or_insert(until);
+        *known = (*known).max(until);
+    }
+    Ok(all)
 }
 
 /// SHA-256 of a certificate.
