@@ -217,24 +217,26 @@ impl Attacker {
                 }
             }
             // Signed by another key of the same name, or by nobody.
-            _ => {
-                let note = match self.below(2) {
-                    0 => {
-                        let mut seed = [0; 32];
-                        self.random.fill(&mut seed);
-                        let thief = crate::seal::note::Signer::from_seed("recorder-1", &seed).unwrap();
-                        let mut log = Log::new();
-                        self.tamper(&mut other, kept);
-                        other.iter().for_each(|entry| drop(log.append(entry)));
-                        changed.extend(log.files_changed());
-                        log.checkpoint(&thief)
-                    }
-                    _ => String::from("recorder-1\n1\nx\n"),
-                };
-                changed.insert(CHECKPOINT_PATH.into(), note.into_bytes());
-            }
+            _ => self.sign(&mut changed, other, kept),
         }
         changed
+    }
+
+    fn sign(&mut self, changed: &mut Files, mut other: Vec<Vec<u8>>, kept: u64) {
+        let note = match self.below(2) {
+            0 => {
+                let mut seed = [0; 32];
+                self.random.fill(&mut seed);
+                let thief = crate::seal::note::Signer::from_seed("recorder-1", &seed).unwrap();
+                let mut log = Log::new();
+                self.tamper(&mut other, kept);
+                other.iter().for_each(|entry| drop(log.append(entry)));
+                changed.extend(log.files_changed());
+                log.checkpoint(&thief)
+            }
+            _ => String::from("recorder-1\n1\nx\n"),
+        };
+        changed.insert(CHECKPOINT_PATH.into(), note.into_bytes());
     }
 }
 

@@ -1,6 +1,7 @@
 mod account;
 mod desk;
 mod kept;
+mod log_device;
 mod matrix;
 mod passkeys;
 mod requests;
@@ -77,19 +78,24 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
 
 impl World {
     pub(super) async fn new() -> Self {
-        Self::made(CHEAP, "").await
+        Self::made(CHEAP, "", |_| {}).await
     }
 
     pub(super) async fn with_cost(cost: Cost) -> Self {
-        Self::made(cost, "").await
+        Self::made(cost, "", |_| {}).await
     }
 
     /// With more in its configuration.
     pub(super) async fn with(more: &str) -> Self {
-        Self::made(CHEAP, more).await
+        Self::made(CHEAP, more, |_| {}).await
     }
 
-    async fn made(cost: Cost, more: &str) -> Self {
+    /// With something of the vault changed.
+    pub(super) async fn changed(change: impl FnOnce(&mut Vault)) -> Self {
+        Self::made(CHEAP, "", change).await
+    }
+
+    async fn made(cost: Cost, more: &str, change: impl FnOnce(&mut Vault)) -> Self {
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let dir = dir.unwrap();
@@ -101,7 +107,9 @@ impl World {
         Vault::create(&home, &NewVault { name, store, key_places: Vec::new(), kind, custody }).unwrap();
         let config = std::fs::read_to_string(home.join("vault.toml")).unwrap();
         std::fs::write(home.join("vault.toml"), config + TEAMS + more).unwrap();
-        let vault = Arc::new(Vault::open(&home).unwrap());
+        let mut vault = Vault::open(&home).unwrap();
+        change(&mut vault);
+        let vault = Arc::new(vault);
         let ring = Arc::new(vault.unlock(&[Identities::parse(&identity).unwrap()]).unwrap());
         let intake = Intake::open(vault).await.unwrap();
         intake.set_keys(Some(ring));

@@ -201,7 +201,7 @@ fn over_https_what_is_refused_is_sent_again_and_a_log_that_was_put_back_alarms()
             home.path("lake/authority.pem"),
         ));
     }
-    copy_dir(&home.log(), &home.path("older"));
+    copy_dir(&home.home(), &home.path("older"));
     home.grow(700);
     let running = home.serve();
     until("it has all", || {
@@ -230,8 +230,10 @@ fn over_https_what_is_refused_is_sent_again_and_a_log_that_was_put_back_alarms()
     }
     let full = home.standing("full");
     assert_eq!((&full["size"], &full["at"]), (&Value::from(0), &Value::Null), "what is refused is not taken");
-    // The whole log as it was before.
-    put_back(&home.path("older"), &home.log());
+    // The whole vault as it was before, but for what it keeps of its receivers.
+    copy_dir(&home.path("home/audit"), &home.path("audit"));
+    put_back(&home.path("older"), &home.home());
+    copy_dir(&home.path("audit"), &home.path("home/audit"));
     let _running = home.serve();
     until("it alarms", || {
         let is_alarm =

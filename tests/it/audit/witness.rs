@@ -38,7 +38,7 @@ fn a_witness_attests_what_goes_on_and_sees_what_was_put_back() {
     ));
     let with_key = ["--witness-key", key.as_str()];
     assert_eq!(home.kinds(&with_key), ["not-witnessed"]);
-    copy_dir(&home.log(), &home.path("older"));
+    copy_dir(&home.home(), &home.path("older"));
     let vault = home.serve();
     let attested = |home: &Home| home.standing("w1")["behind"] == 0 && !home.standing("w1")["at"].is_null();
     until("it is attested", || attested(&home));
@@ -64,8 +64,8 @@ fn a_witness_attests_what_goes_on_and_sees_what_was_put_back() {
     let known = fs::read_dir(home.path("witness/logs")).unwrap().next().unwrap().unwrap().path();
     let kept = ["--checkpoint", text(&known), "--witness-key", key.as_str()];
     assert_eq!(home.kinds(&kept), [""; 0]);
-    put_back(&home.path("older"), &home.log());
-    fs::remove_dir_all(home.path("home/audit")).unwrap();
+    // The whole machine as it was before, also what it knew of its witness.
+    put_back(&home.path("older"), &home.home());
     assert_eq!(home.kinds(&kept), ["rolled-back"]);
     let vault = home.serve();
     until("it alarms", || {

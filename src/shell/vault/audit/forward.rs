@@ -24,7 +24,7 @@ use crate::shell::clock;
 use crate::shell::vault::audit::settings::{ForwardConfig, Receiver};
 use crate::shell::vault::audit::{Fault, Job, Reached};
 use crate::shell::vault::home::Vault;
-use crate::shell::vault::intake::tls::client_config_of;
+use crate::shell::vault::intake::tls::{Oldest, client_config_of};
 
 /// One receiver.
 pub(super) struct Forward {
@@ -179,7 +179,7 @@ impl Lot {
 
 fn config(authority: &Path, own: Option<&(PathBuf, PathBuf)>) -> Result<rustls::ClientConfig, Fault> {
     let own = own.map(|(certificate, key)| (certificate.as_path(), key.as_path()));
-    client_config_of(authority, own).map_err(|fault| Fault::Later(fault.to_string()))
+    client_config_of(authority, own, Oldest::Tls12).map_err(|fault| Fault::Later(fault.to_string()))
 }
 
 fn read_token(path: &Path) -> Result<Zeroizing<String>, Fault> {

@@ -17,7 +17,7 @@ use crate::shell::vault::audit::forward::{causes, client};
 use crate::shell::vault::audit::settings::WitnessConfig;
 use crate::shell::vault::audit::{Fault, Job, Reached, WITNESSED, make_dir};
 use crate::shell::vault::home::{Vault, write_new};
-use crate::shell::vault::intake::tls::client_config_of;
+use crate::shell::vault::intake::tls::{Oldest, client_config_of};
 
 /// One witness.
 pub(super) struct Witness {
@@ -73,7 +73,7 @@ impl Witness {
 
     async fn post(&self, checkpoint: &Checkpoint, ask: &AddCheckpoint) -> Result<Said, Fault> {
         let WitnessConfig { url, key, authority, name } = &self.config;
-        let tls = client_config_of(&self.vault.home.join(authority), None);
+        let tls = client_config_of(&self.vault.home.join(authority), None, Oldest::Tls13);
         let client = client(tls.map_err(|fault| Fault::Later(fault.to_string()))?)?;
         let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
         let later = |fault: reqwest::Error| Fault::Later(format!("asking `{url}`: {}", causes(&fault)));

@@ -324,12 +324,27 @@ pub fn client_config(
     Ok(config)
 }
 
+/// The oldest TLS that is spoken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Oldest {
+    /// 1.2, with forward secrecy and authenticated encryption alone: RFC 9662 asks for it, and much syslog has no other.
+    Tls12,
+    /// 1.3.
+    Tls13,
+}
+
 /// What it takes to reach a server of others: authorities in PEM, and our own certificate and key where it asks for them.
-pub fn client_config_of(authority: &Path, own: Option<(&Path, &Path)>) -> Result<ClientConfig, TlsError> {
+pub fn client_config_of(
+    authority: &Path,
+    own: Option<(&Path, &Path)>,
+    oldest: Oldest,
+) -> Result<ClientConfig, TlsError> {
+    let both = [&rustls::version::TLS13, &rustls::version::TLS12];
+    let versions = if oldest == Oldest::Tls12 { &both[..] } else { &both[..1] };
     let text = std::fs::read(authority).map_err(io("reading", authority))?;
     let roots = roots(&String::from_utf8_lossy(&text), authority)?;
     let builder = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_protocol_versions(versions)?
         .with_root_certificates(roots);
     match own {
         Some((certificate, key)) => {
