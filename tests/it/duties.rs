@@ -193,6 +193,10 @@ fn a_vault_that_runs_looks_after_its_recordings() {
         let duties = home.status().duties;
         duties.iter().all(|standing| standing.off || standing.came.is_some())
     });
+    // It is made again where one of the others has come to find something, or to find nothing any more.
+    until("the review is well", || {
+        home.duty(Duty::Review).is_some_and(|standing| standing.words.starts_with("0 checks fail"))
+    });
     let running = sejf(&["vault", "running", "status", text(&home.home())]);
     let said = String::from_utf8_lossy(&running.stdout).into_owned();
     assert!(said.lines().any(|line| line.starts_with("scrub ")), "{said}");

@@ -46,6 +46,8 @@ fn a_review_finds_what_is_wrong_and_its_report_is_the_vaults() {
     // Restored, and then it is well there.
     let to = world.bench.path("restored");
     let (home, key) = (world.bench.path("home"), world.bench.path("ewa.key"));
+    // What is in the first place is no copy before it was looked at.
+    sejf(&["copies", "run", text(&home)]);
     assert_success(&sejf(&["restore-test", text(&home), "--to", text(&to), "-i", text(&key)]));
     assert_eq!(state(&of_json(&world), "restore-test"), State::Ok);
 

@@ -105,6 +105,11 @@ pub enum Came {
 }
 
 impl Came {
+    /// Whether somebody has to see to it.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Found | Self::FoundSoFar | Self::Failed | Self::CutOff)
+    }
+
     fn is_failure(self) -> bool {
         matches!(self, Self::Failed | Self::CutOff)
     }
@@ -171,8 +176,7 @@ pub struct Standing {
 impl Standing {
     /// Whether somebody has to see to it.
     pub fn is_wrong(&self) -> bool {
-        let is_bad = matches!(self.came, Some(Came::Found | Came::FoundSoFar | Came::Failed | Came::CutOff));
-        !self.off && (self.late || is_bad)
+        !self.off && (self.late || self.came.is_some_and(Came::is_bad))
     }
 }
 

@@ -125,105 +125,103 @@ fn an_archive_that_is_well_is_told_so_and_what_nobody_can_know_too() {
 
 type Spoil = fn(&mut Facts);
 
+/// What may be wrong, and what its check says then.
+const SPOILT: &[(&str, State, Spoil)] = &[
+    ("mfa", State::Fails, |facts| facts.users.as_mut().unwrap()[0].has_second_factor = false),
+    ("recovery-codes", State::Attention, |facts| facts.users.as_mut().unwrap()[0].recovery_codes = 2),
+    ("roles-certified", State::Fails, |facts| facts.users.as_mut().unwrap()[1].certified = days_ago(91)),
+    ("disabled-with-token", State::Fails, |facts| {
+        let one = &mut facts.users.as_mut().unwrap()[1];
+        (one.is_active, one.is_disabled) = (false, true);
+        one.tokens.push(TokenFacts { number: 3, since: days_ago(1), until: at(NOW + 60 * DAY) });
+    }),
+    ("tokens-ending", State::Attention, |facts| {
+        let token = TokenFacts { number: 3, since: days_ago(1), until: at(NOW + 3 * DAY) };
+        facts.users.as_mut().unwrap()[1].tokens.push(token);
+    }),
+    ("tokens-unused", State::Attention, |facts| {
+        let token = TokenFacts { number: 3, since: days_ago(40), until: at(NOW + 30 * DAY) };
+        facts.users.as_mut().unwrap()[1].tokens.push(token);
+    }),
+    ("broken-glass", State::Attention, |facts| facts.log.glass.push_back((days_ago(2), "user:ewa".into()))),
+    ("lockouts", State::Attention, |facts| {
+        facts.log.lockouts.insert("user:ewa".into(), days_ago(2));
+    }),
+    ("keys-ahead", State::Fails, |facts| {
+        let keys = facts.keys.as_mut().unwrap();
+        (keys.lacking, keys.urgent) = (vec!["calls-5y/2026-11".into()], 1);
+    }),
+    ("key-places", State::Fails, |facts| facts.keys.as_mut().unwrap().absent.push("/mnt".into())),
+    ("key-places", State::Attention, |facts| facts.keys.as_mut().unwrap().places = 1),
+    ("custodians", State::Attention, |facts| {
+        facts.keys.as_mut().unwrap().custodians.pop();
+    }),
+    ("custodians", State::Fails, |facts| facts.keys.as_mut().unwrap().threshold = 9),
+    ("drills", State::Attention, |facts| {
+        facts.keys.as_mut().unwrap().custodians[0].shown = Some(days_ago(366));
+    }),
+    ("drills", State::Fails, |facts| {
+        for one in facts.keys.as_mut().unwrap().custodians.iter_mut().skip(1) {
+            one.shown = Some(days_ago(366));
+        }
+    }),
+    ("leaked-keys", State::Fails, |facts| {
+        facts.log.leaked.insert("calls-5y/2026-11".into(), days_ago(1));
+    }),
+    ("copies-short", State::Fails, |facts| facts.copies.as_mut().unwrap().short_for_long = 1),
+    ("copies-lost", State::Fails, |facts| facts.copies.as_mut().unwrap().lost = 1),
+    ("place", State::Fails, |facts| facts.places.as_mut().unwrap()[0].absent = Some("not mounted".into())),
+    ("worm-test", State::Fails, |facts| {
+        facts.places.as_mut().unwrap()[0].worm_tested = Some(at(NOW - DAY - 1));
+    }),
+    ("restore-test", State::Fails, |facts| {
+        facts.log.restored.clear();
+    }),
+    ("restore-test", State::Attention, |facts| {
+        facts.log.restored.get_mut("first").unwrap().opened = 0;
+    }),
+    ("scrub", State::Fails, |facts| facts.places.as_mut().unwrap()[0].oldest_read = Some(days_ago(36))),
+    ("media", State::Attention, |facts| facts.media.as_mut().unwrap()[0].due = Due::Destroy),
+    ("media", State::Fails, |facts| facts.media.as_mut().unwrap()[0].due = Due::Mend),
+    ("destruction", State::Fails, |facts| facts.log.destroyable = Some((days_ago(2), 4))),
+    ("destruction", State::Attention, |facts| facts.log.destroyable = Some((at(NOW - 60), 4))),
+    ("destruction", State::Unknown, |facts| facts.log.planned = None),
+    ("certificate", State::Attention, |facts| facts.certificates[0].until = Ok(at(NOW + DAY))),
+    ("certificate", State::Fails, |facts| facts.certificates[0].until = Ok(at(NOW - 1))),
+    ("certificate", State::Unknown, |facts| facts.certificates[0].until = Err("no file".into())),
+    ("recorder-intake", State::Fails, |facts| {
+        let one = &mut facts.recorders.as_mut().unwrap()[0];
+        (one.taken_in, one.newest_event) = (Some(days_ago(2)), Some(days_ago(4)));
+    }),
+    ("recorder-log", State::Fails, |facts| facts.recorders.as_mut().unwrap()[0].missing = 1),
+    ("recorder-version", State::Attention, |facts| {
+        facts.recorders.as_mut().unwrap()[0].version = Some("0.0.9".into());
+    }),
+    ("recorder-drops", State::Fails, |facts| {
+        facts.recorders.as_mut().unwrap()[0].dropped.insert("capture-drop".into(), 3);
+    }),
+    ("recorder-state", State::Fails, |facts| {
+        facts.recorders.as_mut().unwrap()[0].troubles.push("interface eth1 is down".into());
+    }),
+    ("log", State::Attention, |facts| facts.log.unreadable = 1),
+    ("log-witness", State::Fails, |facts| facts.witnessed = Some(Ok(days_ago(2)))),
+    ("log-witness", State::Unknown, |facts| facts.witnessed = None),
+    ("log-forwarding", State::Fails, |facts| facts.forwarded = Some(Err("refused".into()))),
+    ("advisories", State::Fails, |facts| {
+        facts.advisories.as_mut().unwrap().as_mut().unwrap().open.push("RUSTSEC-1".into());
+    }),
+    ("advisories", State::Attention, |facts| {
+        facts.advisories.as_mut().unwrap().as_mut().unwrap().at = Some(days_ago(8));
+    }),
+    ("advisories", State::Unknown, |facts| facts.advisories = None),
+    ("users-unknown", State::Unknown, |facts| facts.users = Err("no file".into())),
+];
+
 /// One thing is spoilt, and its check says so, and no other.
 #[test]
 fn each_thing_that_is_wrong_is_found_by_its_check() {
-    let cases: &[(&str, State, Spoil)] = &[
-        ("mfa", State::Fails, |facts| facts.users.as_mut().unwrap()[0].has_second_factor = false),
-        ("recovery-codes", State::Attention, |facts| facts.users.as_mut().unwrap()[0].recovery_codes = 2),
-        ("roles-certified", State::Fails, |facts| facts.users.as_mut().unwrap()[1].certified = days_ago(91)),
-        ("disabled-with-token", State::Fails, |facts| {
-            let one = &mut facts.users.as_mut().unwrap()[1];
-            (one.is_active, one.is_disabled) = (false, true);
-            one.tokens.push(TokenFacts { number: 3, since: days_ago(1), until: at(NOW + 60 * DAY) });
-        }),
-        ("tokens-ending", State::Attention, |facts| {
-            let token = TokenFacts { number: 3, since: days_ago(1), until: at(NOW + 3 * DAY) };
-            facts.users.as_mut().unwrap()[1].tokens.push(token);
-        }),
-        ("tokens-unused", State::Attention, |facts| {
-            let token = TokenFacts { number: 3, since: days_ago(40), until: at(NOW + 30 * DAY) };
-            facts.users.as_mut().unwrap()[1].tokens.push(token);
-        }),
-        ("broken-glass", State::Attention, |facts| {
-            facts.log.glass.push_back((days_ago(2), "user:ewa".into()))
-        }),
-        ("lockouts", State::Attention, |facts| {
-            facts.log.lockouts.insert("user:ewa".into(), days_ago(2));
-        }),
-        ("keys-ahead", State::Fails, |facts| {
-            let keys = facts.keys.as_mut().unwrap();
-            (keys.lacking, keys.urgent) = (vec!["calls-5y/2026-11".into()], 1);
-        }),
-        ("key-places", State::Fails, |facts| facts.keys.as_mut().unwrap().absent.push("/mnt".into())),
-        ("key-places", State::Attention, |facts| facts.keys.as_mut().unwrap().places = 1),
-        ("custodians", State::Attention, |facts| {
-            facts.keys.as_mut().unwrap().custodians.pop();
-        }),
-        ("custodians", State::Fails, |facts| facts.keys.as_mut().unwrap().threshold = 9),
-        ("drills", State::Attention, |facts| {
-            facts.keys.as_mut().unwrap().custodians[0].shown = Some(days_ago(366));
-        }),
-        ("drills", State::Fails, |facts| {
-            for one in facts.keys.as_mut().unwrap().custodians.iter_mut().skip(1) {
-                one.shown = Some(days_ago(366));
-            }
-        }),
-        ("leaked-keys", State::Fails, |facts| {
-            facts.log.leaked.insert("calls-5y/2026-11".into(), days_ago(1));
-        }),
-        ("copies-short", State::Fails, |facts| facts.copies.as_mut().unwrap().short_for_long = 1),
-        ("copies-lost", State::Fails, |facts| facts.copies.as_mut().unwrap().lost = 1),
-        ("place", State::Fails, |facts| {
-            facts.places.as_mut().unwrap()[0].absent = Some("not mounted".into())
-        }),
-        ("worm-test", State::Fails, |facts| {
-            facts.places.as_mut().unwrap()[0].worm_tested = Some(at(NOW - DAY - 1));
-        }),
-        ("restore-test", State::Fails, |facts| {
-            facts.log.restored.clear();
-        }),
-        ("restore-test", State::Attention, |facts| {
-            facts.log.restored.get_mut("first").unwrap().opened = 0;
-        }),
-        ("scrub", State::Fails, |facts| facts.places.as_mut().unwrap()[0].oldest_read = Some(days_ago(36))),
-        ("media", State::Attention, |facts| facts.media.as_mut().unwrap()[0].due = Due::Destroy),
-        ("media", State::Fails, |facts| facts.media.as_mut().unwrap()[0].due = Due::Mend),
-        ("destruction", State::Fails, |facts| facts.log.destroyable = Some((days_ago(2), 4))),
-        ("destruction", State::Attention, |facts| facts.log.destroyable = Some((at(NOW - 60), 4))),
-        ("destruction", State::Unknown, |facts| facts.log.planned = None),
-        ("certificate", State::Attention, |facts| facts.certificates[0].until = Ok(at(NOW + DAY))),
-        ("certificate", State::Fails, |facts| facts.certificates[0].until = Ok(at(NOW - 1))),
-        ("certificate", State::Unknown, |facts| facts.certificates[0].until = Err("no file".into())),
-        ("recorder-intake", State::Fails, |facts| {
-            let one = &mut facts.recorders.as_mut().unwrap()[0];
-            (one.taken_in, one.newest_event) = (Some(days_ago(2)), Some(days_ago(4)));
-        }),
-        ("recorder-log", State::Fails, |facts| facts.recorders.as_mut().unwrap()[0].missing = 1),
-        ("recorder-version", State::Attention, |facts| {
-            facts.recorders.as_mut().unwrap()[0].version = Some("0.0.9".into());
-        }),
-        ("recorder-drops", State::Fails, |facts| {
-            facts.recorders.as_mut().unwrap()[0].dropped.insert("capture-drop".into(), 3);
-        }),
-        ("recorder-state", State::Fails, |facts| {
-            facts.recorders.as_mut().unwrap()[0].troubles.push("interface eth1 is down".into());
-        }),
-        ("log", State::Attention, |facts| facts.log.unreadable = 1),
-        ("log-witness", State::Fails, |facts| facts.witnessed = Some(Ok(days_ago(2)))),
-        ("log-witness", State::Unknown, |facts| facts.witnessed = None),
-        ("log-forwarding", State::Fails, |facts| facts.forwarded = Some(Err("refused".into()))),
-        ("advisories", State::Fails, |facts| {
-            facts.advisories.as_mut().unwrap().as_mut().unwrap().open.push("RUSTSEC-1".into());
-        }),
-        ("advisories", State::Attention, |facts| {
-            facts.advisories.as_mut().unwrap().as_mut().unwrap().at = Some(days_ago(8));
-        }),
-        ("advisories", State::Unknown, |facts| facts.advisories = None),
-        ("users-unknown", State::Unknown, |facts| facts.users = Err("no file".into())),
-    ];
     let before = review(&well(), &Limits::default());
-    for (id, state, spoil) in cases {
+    for (id, state, spoil) in SPOILT {
         let mut facts = well();
         spoil(&mut facts);
         let made = review(&facts, &Limits::default());

@@ -161,6 +161,7 @@ impl Worker {
     }
 
     async fn one(&self, schedule: &mut Schedule, runner: &mut Runner<'_>, duty: Duty) {
+        let before = schedule.state().duties.get(&duty).and_then(|done| done.came);
         schedule.begin(duty, clock::now());
         self.keep(schedule, runner);
         let begun = clock::monotonic();
@@ -185,6 +186,10 @@ impl Worker {
             }
         }
         schedule.end(clock::now(), came, outcome.words);
+        // Whoever looks at the last review sees what is so now.
+        if before.is_some_and(Came::is_bad) != came.is_bad() {
+            schedule.wake(Duty::Review);
+        }
         self.keep(schedule, runner);
         if outcome.has_copied {
             (self.copied)();
