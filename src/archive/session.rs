@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(numbers(&sessions), [second.0, third.0]);
         assert_eq!(sessions.end_others("ewa", third.0), 1);
         assert!(sessions.find(&stepped.id, at(5)).is_some() && sessions.find(&other.1, at(5)).is_some());
-        assert!(sessions.of("ewa", at(4 + 900)).is_empty(), "what is over is in no list");
+        assert!(sessions.of("ewa", at(5 + 900)).is_empty(), "what is over is in no list");
     }
 
     #[test]

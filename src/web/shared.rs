@@ -248,8 +248,8 @@ pub(super) async fn aside<T: Send + 'static>(
 }
 
 /// Requests of one address in [`ASKED_SECONDS`]: an office behind one address, each page of which asks several times.
-const ASKED_MAX: u32 = 1_800;
-const ASKED_SECONDS: u32 = 60;
+pub(super) const ASKED_MAX: u32 = 1_800;
+pub(super) const ASKED_SECONDS: u32 = 60;
 const HOUR: u32 = 3_600;
 /// Recordings that one user begins to hear in an hour.
 const PLAYED_MAX: u32 = 120;

@@ -272,7 +272,8 @@ fn what_is_not_done_for_long_is_late() {
     vault.now += 500;
     assert_eq!(late(&vault), []);
     vault.now = START + 2 * DAY + 1;
-    let daily = [Duty::Keys, Duty::WormTest, Duty::RestoreTest, Duty::DestructionPlan, Duty::Media];
+    let daily =
+        [Duty::Keys, Duty::WormTest, Duty::RestoreTest, Duty::DestructionPlan, Duty::Media, Duty::Review];
     assert_eq!(late(&vault), [&[Duty::Copies, daily[0], Duty::Clock], &daily[1..]].concat());
     // The first time that all is read may take its thirty days, and a tenth.
     vault.now = START + 33 * DAY - 1;

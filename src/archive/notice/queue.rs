@@ -56,12 +56,19 @@ pub struct Outbox {
 pub struct Queue {
     /// Entries of the log that were looked at; nothing before the first time.
     pub read: Option<u64>,
-    /// Conditions that were told, and when last.
-    told: BTreeMap<String, Stamp>,
+    /// Conditions that were told.
+    told: BTreeMap<String, Told>,
     outboxes: BTreeMap<String, Outbox>,
     /// Day of the last digest.
     digest: Option<u64>,
     next: u64,
+}
+
+/// When something was told, and when it was so last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
+struct Told {
+    at: Stamp,
+    seen: Stamp,
 }
 
 impl Queue {
@@ -83,19 +90,17 @@ impl Queue {
     pub fn conditions(&mut self, now: &Conditions, at: Stamp, channels: &[Channel]) {
         let key = |(kind, subject): &(Kind, String)| format!("{kind:?} {subject}");
         for condition in now {
-            let is_new = match self.told.get(&key(condition)) {
-                // Also where the clock was set back.
-                Some(told) => at.since(*told) >= AGAIN || *told > at.after(SKEW),
-                None => true,
-            };
+            let known = self.told.get(&key(condition)).map(|told| told.at);
+            // Also where the clock was set back.
+            let is_new = known.is_none_or(|told| at.since(told) >= AGAIN || told > at.after(SKEW));
+            let told = if is_new { at } else { known.unwrap_or(at) };
+            self.told.insert(key(condition), Told { at: told, seen: at });
             if is_new {
-                self.told.insert(key(condition), at);
                 self.add(&Notice::new(condition.0, &condition.1, at), channels);
             }
         }
-        let current: BTreeSet<String> = now.iter().map(key).collect();
         // What comes and goes is not told each time.
-        self.told.retain(|key, told| current.contains(key) || at.since(*told) < SETTLED);
+        self.told.retain(|_, told| at.since(told.seen) < SETTLED);
     }
 
     /// Whether the digest of this day is due; it counts as told then.
@@ -172,7 +177,7 @@ pub(super) const WAITING_MAX: usize = 200;
 /// How long something that goes on is not told again.
 pub(super) const AGAIN: Duration = Duration::from_secs(86_400);
 /// How long something that is over must be so, before it is told as new.
-const SETTLED: Duration = Duration::from_secs(3_600);
+const SETTLED: Duration = Duration::from_secs(2 * 3_600);
 const BACK_OFF_FIRST: Duration = Duration::from_secs(30);
 pub(super) const BACK_OFF_MAX: Duration = Duration::from_secs(3_600);
 const SKEW: Duration = Duration::from_secs(60);

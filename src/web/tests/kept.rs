@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{Browser, World, kind, roles, wait};
 use crate::archive::access::Role;
 use crate::archive::copies::CopyState;
+use crate::archive::duties::Duty;
 use crate::archive::media::Medium;
 use crate::archive::reach::Reach;
 use crate::shell::clock;
@@ -162,7 +163,7 @@ fn places_and_lost_recordings_are_told_and_ids_only_to_who_reaches_all() {
             (&json!(1), &json!(1), &json!("untested"))
         );
         assert_eq!(told["classes"][0]["class"], "calls-5y");
-        assert_eq!(told["duties"].as_array().unwrap().len(), 8);
+        assert_eq!(told["duties"].as_array().unwrap().len(), Duty::ALL.len());
         let cora = world.somebody("cora", Role::Compliance, sales());
         let (_, told) = world.ask("stock", "/api/v1/stock", Some(&cora), &Value::Null).await;
         assert_eq!(told["lost"], json!({ "count": 1, "more": false, "ids": [] }));
