@@ -160,7 +160,8 @@ async fn serve(
     intake.set_keys(Some(ring));
     let web = Web::bind(&intake, &config).await?;
     let address = web.address().context("finding where the page is reached")?;
-    tell(&format!("https://{address}"), links).context("saying where the page is")?;
+    // By a name: passkeys take no addresses.
+    tell(&format!("https://localhost:{}", address.port()), links).context("saying where the page is")?;
     let serving = tokio::spawn(web.run(stop.clone(), Arc::new(AtomicBool::new(false))));
     while !stop.asked() && !serving.is_finished() {
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -47,7 +47,7 @@ export async function show() {
 function files() {
   const link = (format, key) =>
     h("a", { href: `/api/v1/log/export?format=${format}`, download: `sejf-log.${format}` }, t(key));
-  return h("p", { class: "line" }, link("csv", "log.file.csv"), link("jsonl", "log.file.jsonl"));
+  return h("p", { class: "actions" }, link("csv", "log.file.csv"), link("jsonl", "log.file.jsonl"));
 }
 
 function filters(changed) {
