@@ -29,7 +29,7 @@ export function player(recording, manifest, copies = new Map()) {
   const audio = h("audio", { preload: "auto" });
   put(element, audio);
   const view = { all, audio, canvas, clock, controls, copies, element, legend, said, slider };
-  put(legend, kinds(manifest).map((kind) => h("span", {}, h("i", { class: `key ${kind}` }), word("gap", kind))));
+  explained(view);
   const observer = new ResizeObserver(() => paint(view));
   observer.observe(slider);
   const jump = (event) => {
@@ -61,10 +61,10 @@ export function player(recording, manifest, copies = new Map()) {
 }
 
 // Kinds of what is marked, each once.
-function kinds(manifest) {
-  const all = new Set((manifest?.gaps ?? []).map((gap) => gap.reason));
-  if (manifest?.masked?.length) all.add("masked");
-  return [...all].sort();
+function explained({ all: { manifest, silenced }, legend }) {
+  const kinds = new Set((manifest?.gaps ?? []).map((gap) => gap.reason));
+  if (manifest?.masked?.length || silenced.length > 0) kinds.add("masked");
+  replace(legend, [...kinds].sort().map((kind) => h("span", {}, h("i", { class: `key ${kind}` }), word("gap", kind))));
 }
 
 async function start(view, play) {
@@ -83,6 +83,7 @@ async function hear(view, file) {
   const mine = (view.turn = (view.turn ?? 0) + 1);
   all.peaks = null;
   all.silenced = copies.get(file.name)?.spans ?? [];
+  explained(view);
   audio.src = file.url;
   if (all.at > 0) audio.currentTime = all.at;
   paint(view);

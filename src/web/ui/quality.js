@@ -72,7 +72,7 @@ function chart(manifest, found) {
       picture(stream, manifest, found[place], x, told),
     );
   });
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => h("span", { class: "number" }, length(part * whole)));
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((part) => h("span", { class: "number" }, length(part * whole, whole < 20)));
   return h(
     "div",
     { class: "streams" },
