@@ -134,6 +134,16 @@ impl Finding {
         }
     }
 
+    /// The entry after it, or after the last of them.
+    pub fn end(&self) -> Option<u64> {
+        match self {
+            Self::Inserted { before } => Some(*before),
+            Self::Lost { to, .. } | Self::Unlike { to, .. } | Self::Forked { to, .. } => Some(*to),
+            Self::RolledBack { had, .. } => Some(*had),
+            _ => self.index().map(|index| index.saturating_add(1)),
+        }
+    }
+
     /// Its name, for programs.
     pub fn kind(&self) -> &'static str {
         match self {
