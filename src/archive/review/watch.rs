@@ -77,8 +77,8 @@ const READABLE: Check = Check {
     title: ("The vault's log", "Dziennik skarbca"),
     source: ("the log, with its signature", "dziennik z podpisem"),
     remedy: (
-        "use the version that wrote it; see in the log what stands at its end",
-        "użyj wersji, która go zapisała; zobacz, co jest na końcu dziennika",
+        "`sejf audit verify HOME`; use the version that wrote it",
+        "`sejf audit verify HOME`; użyj wersji, która go zapisała",
     ),
 };
 const WITNESS: Check = Check {
@@ -86,8 +86,8 @@ const WITNESS: Check = Check {
     title: ("Log signed by another host", "Dziennik podpisany przez inny komputer"),
     source: ("the vault's log", "dziennik skarbca"),
     remedy: (
-        "keep a checkpoint of the log elsewhere: `log/receipts/checkpoint` in the vault's home",
-        "przechowuj punkt kontrolny dziennika gdzie indziej: `log/receipts/checkpoint`",
+        "[[audit.witness]] in vault.toml, and on another host `sejf audit witness`; `sejf vault status HOME` says why it is behind",
+        "[[audit.witness]] w vault.toml, a na innym komputerze `sejf audit witness`; `sejf vault status HOME` powie, co przeszkadza",
     ),
 };
 const FORWARD: Check = Check {
@@ -95,8 +95,8 @@ const FORWARD: Check = Check {
     title: ("Log sent to another host", "Dziennik wysyłany na inny komputer"),
     source: ("the vault's log", "dziennik skarbca"),
     remedy: (
-        "have entries sent to where those who run the vault cannot change them",
-        "wysyłaj wpisy tam, gdzie obsługa skarbca ich nie zmieni",
+        "[[audit.forward]] in vault.toml, to where those who run the vault change nothing; `sejf vault status HOME` says why it is behind",
+        "[[audit.forward]] w vault.toml, tam, gdzie obsługa skarbca niczego nie zmieni; `sejf vault status HOME` powie, co przeszkadza",
     ),
 };
 const ADVISORIES: Check = Check {
