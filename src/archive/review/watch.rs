@@ -32,7 +32,7 @@ fn readable(facts: &Facts) -> Finding {
 /// What another host should have had lately.
 fn elsewhere(check: &Check, last: Option<&Known<Stamp>>, now: Stamp) -> Finding {
     match last {
-        None => check.unknown("none is configured"),
+        None => check.unknown_in("none is configured", "nie skonfigurowano"),
         Some(Err(why)) => check.found(State::Fails, Text::same(why.clone()), None),
         Some(Ok(at)) => {
             let is_late = is_old(*at, now, crate::archive::duties::Length(DAY));
@@ -44,7 +44,12 @@ fn elsewhere(check: &Check, last: Option<&Known<Stamp>>, now: Stamp) -> Finding 
 
 fn advisories(facts: &Facts, limits: &Limits) -> Finding {
     let known = match &facts.advisories {
-        None => return ADVISORIES.unknown("`advisories` of [review] names no file"),
+        None => {
+            return ADVISORIES.unknown_in(
+                "`advisories` of [review] names no file",
+                "`advisories` w [review] nie podaje pliku",
+            );
+        }
         Some(Err(why)) => return ADVISORIES.unknown(why),
         Some(Ok(known)) => known,
     };
@@ -53,7 +58,7 @@ fn advisories(facts: &Facts, limits: &Limits) -> Finding {
     }
     let days = limits.advisories_age.0.as_secs() / 86_400;
     match known.at {
-        None => ADVISORIES.unknown("the file says not as of when it is"),
+        None => ADVISORIES.unknown_in("the file says not as of when it is", "plik nie podaje, z kiedy jest"),
         Some(at) if is_old(at, facts.now, limits.advisories_age) => ADVISORIES.found(
             State::Attention,
             Text::new(
