@@ -185,7 +185,7 @@ impl User {
 
     /// Whether they have a second factor.
     pub fn has_second_factor(&self) -> bool {
-        self.totp.is_some()
+        self.totp.is_some() || !self.good_passkeys().is_empty()
     }
 
     /// Since when their roles are known to be right.

@@ -15,6 +15,7 @@ use crate::archive::entry::Outcome;
 use crate::archive::once::{self, Kept};
 use crate::archive::passkey::Party;
 use crate::archive::password::{Password, PasswordFault};
+use crate::archive::review::LOCKED;
 use crate::archive::session::{IDLE, LASTS, Opened};
 use crate::archive::throttle::{Network, Wait};
 use crate::archive::totp;
@@ -341,7 +342,7 @@ pub(super) async fn begin(
     let Some(wait) = refused else { return Ok(()) };
     // Nobody fills the log.
     if lock(&shared.told).take(&from, now).is_ok() {
-        failed(shared, account, origin.to_owned(), Action::SignIn, "too many failures").await?;
+        failed(shared, account, origin.to_owned(), Action::SignIn, LOCKED).await?;
     }
     Err(Problem::wait(wait, now))
 }

@@ -8,6 +8,7 @@ mod kept;
 mod oidc;
 mod page;
 mod passkey;
+mod review_page;
 mod stock_page;
 
 use std::fs;

@@ -249,11 +249,16 @@ impl Check {
         Finding { subject: subject.into(), ..self.found(state, evidence, at) }
     }
 
-    /// Why nobody knows.
+    /// Why nobody knows, as something else has said it.
     fn unknown(&self, why: &str) -> Finding {
+        self.unknown_in(why, why)
+    }
+
+    /// The same in both languages.
+    fn unknown_in(&self, en: &str, pl: &str) -> Finding {
         self.found(
             State::Unknown,
-            Text::new(format!("cannot be known: {why}"), format!("nie wiadomo: {why}")),
+            Text::new(format!("cannot be known: {en}"), format!("nie wiadomo: {pl}")),
             None,
         )
     }

@@ -90,7 +90,7 @@ fn gaps(recorder: &RecorderFacts) -> Finding {
 
 fn version(recorder: &RecorderFacts, newest: Option<&str>) -> Finding {
     let (Some(version), Some(newest)) = (recorder.version.as_deref(), newest) else {
-        let found = VERSION.unknown("nothing of it was taken in");
+        let found = VERSION.unknown_in("nothing of it was taken in", "niczego z niego nie przyjęto");
         return Finding { subject: recorder.name.clone(), ..found };
     };
     let own = crate::archive::review::recorders::parts(env!("CARGO_PKG_VERSION"));
@@ -112,7 +112,7 @@ fn parts(version: &str) -> Vec<u64> {
 fn dropped(recorder: &RecorderFacts) -> Finding {
     let dropped: u64 = recorder.dropped.values().sum();
     if recorder.taken_in.is_none() {
-        let found = DROPPED.unknown("nothing of it was taken in");
+        let found = DROPPED.unknown_in("nothing of it was taken in", "niczego z niego nie przyjęto");
         return Finding { subject: recorder.name.clone(), ..found };
     }
     let by: Vec<_> = recorder.dropped.iter().map(|(reason, count)| format!("{reason}: {count}")).collect();
@@ -138,7 +138,7 @@ fn dropped(recorder: &RecorderFacts) -> Finding {
 
 fn troubles(recorder: &RecorderFacts) -> Finding {
     if recorder.newest_event.is_none() {
-        let found = TROUBLES.unknown("no event of it has come");
+        let found = TROUBLES.unknown_in("no event of it has come", "nie nadeszło żadne jego zdarzenie");
         return Finding { subject: recorder.name.clone(), ..found };
     }
     if recorder.troubles.is_empty() {
@@ -150,7 +150,7 @@ fn troubles(recorder: &RecorderFacts) -> Finding {
 
 /// Neither receipts nor events tell of it.
 fn canary(recorder: &RecorderFacts) -> Finding {
-    let found = CANARY.unknown("its recorder keeps that to itself");
+    let found = CANARY.unknown_in("its recorder keeps that to itself", "rejestrator zachowuje to dla siebie");
     Finding { subject: recorder.name.clone(), ..found }
 }
 

@@ -185,7 +185,10 @@ fn media(facts: &Facts) -> Finding {
 fn destruction(facts: &Facts, limits: &Limits) -> Finding {
     let hours = limits.destruction.0.as_secs() / 3_600;
     let Some(planned) = facts.log.planned else {
-        return DESTRUCTION.unknown("the vault has made no plan: `destruction_plan` of [duties] says when");
+        return DESTRUCTION.unknown_in(
+            "the vault has made no plan: `destruction_plan` of [duties] says when",
+            "skarbiec nie ma planu: kiedy, mówi `destruction_plan` w [duties]",
+        );
     };
     match facts.log.destroyable {
         Some((since, count)) if is_old(since, facts.now, limits.destruction) => DESTRUCTION.found(
@@ -218,7 +221,10 @@ fn destruction(facts: &Facts, limits: &Limits) -> Finding {
 fn clock(facts: &Facts) -> Finding {
     let standing = facts.duties.iter().find(|one| one.duty == Duty::Clock);
     let Some((standing, came)) = standing.and_then(|one| Some((one, one.came?))) else {
-        return CLOCK.unknown("nobody has looked at it yet: `clock` of [duties] says when");
+        return CLOCK.unknown_in(
+            "nobody has looked at it yet: `clock` of [duties] says when",
+            "nikt go jeszcze nie sprawdził: kiedy, mówi `clock` w [duties]",
+        );
     };
     let said = Text::same(one_line(&standing.words));
     let state = if came == Came::Well { State::Ok } else { State::Fails };

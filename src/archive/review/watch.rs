@@ -32,7 +32,7 @@ fn readable(facts: &Facts) -> Finding {
 /// What another host should have had lately.
 fn elsewhere(check: &Check, last: Option<&Known<Stamp>>, now: Stamp) -> Finding {
     match last {
-        None => check.unknown("none is configured"),
+        None => check.unknown_in("none is configured", "nie skonfigurowano"),
         Some(Err(why)) => check.found(State::Fails, Text::same(why.clone()), None),
         Some(Ok(at)) => {
             let is_late = is_old(*at, now, crate::archive::duties::Length(DAY));
@@ -44,7 +44,12 @@ fn elsewhere(check: &Check, last: Option<&Known<Stamp>>, now: Stamp) -> Finding 
 
 fn advisories(facts: &Facts, limits: &Limits) -> Finding {
     let known = match &facts.advisories {
-        None => return ADVISORIES.unknown("`advisories` of [review] names no file"),
+        None => {
+            return ADVISORIES.unknown_in(
+                "`advisories` of [review] names no file",
+                "`advisories` w [review] nie podaje pliku",
+            );
+        }
         Some(Err(why)) => return ADVISORIES.unknown(why),
         Some(Ok(known)) => known,
     };
@@ -53,7 +58,7 @@ fn advisories(facts: &Facts, limits: &Limits) -> Finding {
     }
     let days = limits.advisories_age.0.as_secs() / 86_400;
     match known.at {
-        None => ADVISORIES.unknown("the file says not as of when it is"),
+        None => ADVISORIES.unknown_in("the file says not as of when it is", "plik nie podaje, z kiedy jest"),
         Some(at) if is_old(at, facts.now, limits.advisories_age) => ADVISORIES.found(
             State::Attention,
             Text::new(
@@ -77,8 +82,8 @@ const READABLE: Check = Check {
     title: ("The vault's log", "Dziennik skarbca"),
     source: ("the log, with its signature", "dziennik z podpisem"),
     remedy: (
-        "use the version that wrote it; see in the log what stands at its end",
-        "użyj wersji, która go zapisała; zobacz, co jest na końcu dziennika",
+        "`sejf audit verify HOME`; use the version that wrote it",
+        "`sejf audit verify HOME`; użyj wersji, która go zapisała",
     ),
 };
 const WITNESS: Check = Check {
@@ -86,8 +91,8 @@ const WITNESS: Check = Check {
     title: ("Log signed by another host", "Dziennik podpisany przez inny komputer"),
     source: ("the vault's log", "dziennik skarbca"),
     remedy: (
-        "keep a checkpoint of the log elsewhere: `log/receipts/checkpoint` in the vault's home",
-        "przechowuj punkt kontrolny dziennika gdzie indziej: `log/receipts/checkpoint`",
+        "[[audit.witness]] in vault.toml, and on another host `sejf audit witness`; `sejf vault status HOME` says why it is behind",
+        "[[audit.witness]] w vault.toml, a na innym komputerze `sejf audit witness`; `sejf vault status HOME` powie, co przeszkadza",
     ),
 };
 const FORWARD: Check = Check {
@@ -95,8 +100,8 @@ const FORWARD: Check = Check {
     title: ("Log sent to another host", "Dziennik wysyłany na inny komputer"),
     source: ("the vault's log", "dziennik skarbca"),
     remedy: (
-        "have entries sent to where those who run the vault cannot change them",
-        "wysyłaj wpisy tam, gdzie obsługa skarbca ich nie zmieni",
+        "[[audit.forward]] in vault.toml, to where those who run the vault change nothing; `sejf vault status HOME` says why it is behind",
+        "[[audit.forward]] w vault.toml, tam, gdzie obsługa skarbca niczego nie zmieni; `sejf vault status HOME` powie, co przeszkadza",
     ),
 };
 const ADVISORIES: Check = Check {

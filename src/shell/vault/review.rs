@@ -24,6 +24,7 @@ use crate::seal::event::{Event, EventKind};
 use crate::seal::note::VerifyKey;
 use crate::shell::clock;
 use crate::shell::receipts::ReceiptsError;
+use crate::shell::vault::audit;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::config::PlaceConfig;
 use crate::shell::vault::duties::standing;
@@ -135,6 +136,7 @@ async fn gather(vault: &Vault, catalog: Option<&Catalog>) -> Result<Facts, Revie
             (Err(why.clone()), Err(why.clone()), Err(why.clone()), Err(why))
         }
     };
+    let audited = audit::standing(vault);
     let begun = vault.keys.scheme().map_or(now, |scheme| scheme.made);
     Ok(Facts {
         now,
@@ -149,11 +151,30 @@ async fn gather(vault: &Vault, catalog: Option<&Catalog>) -> Result<Facts, Revie
         certificates: certificates(vault, now),
         recorders,
         log,
-        // Told here once the vault has witnesses, and forwards its log.
-        witnessed: None,
-        forwarded: None,
+        witnessed: elsewhere(&audited, "witness"),
+        forwarded: elsewhere(&audited, "forward"),
         advisories: limits.advisories.as_deref().map(|path| advisories(&vault.home.join(path))),
     })
+}
+
+/// When the one that is the furthest behind had the log last; nothing where there is none of that kind.
+fn elsewhere(audited: &[audit::Standing], kind: &str) -> Option<Known<Stamp>> {
+    let mut oldest: Option<Stamp> = None;
+    for one in audited.iter().filter(|one| one.kind == kind) {
+        match one.reached.at {
+            Some(at) if !one.wrong => oldest = Some(oldest.map_or(at, |oldest| oldest.min(at))),
+            Some(at) => {
+                return Some(Err(format!("`{}`: {} entries behind, last {at}", one.name, one.behind)));
+            }
+            None => {
+                return Some(Err(format!(
+                    "`{}`: {} entries behind, and it never had any",
+                    one.name, one.behind
+                )));
+            }
+        }
+    }
+    oldest.map(Ok)
 }
 
 fn users(vault: &Vault) -> Known<Vec<UserFacts>> {

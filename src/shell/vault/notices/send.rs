@@ -1,16 +1,24 @@
 //! One message on one way: mail over SMTP with TLS, or JSON over HTTPS.
 
 use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{
+    AsyncSmtpConnection, AsyncTokioStream, Certificate, CertificateStore, TlsParameters,
+};
+use lettre::transport::smtp::extension::ClientId;
 use ring::hmac;
 use serde::Deserialize;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -62,24 +70,107 @@ async fn mail(config: &NotifyConfig, home: &Path, vault: &str, batch: &Batch) ->
         trusted = trusted.certificate_store(CertificateStore::None).add_root_certificate(certificate);
     }
     let trusted = trusted.build_rustls().map_err(|error| format!("setting up TLS: {}", chain(&error)))?;
-    let (tls, usual) = match tls {
-        MailTls::Starttls => (Tls::Required(trusted), 587),
-        MailTls::Implicit => (Tls::Wrapper(trusted), 465),
-    };
-    let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(server)
-        .port(port.unwrap_or(usual))
-        .tls(tls)
-        .timeout(Some(PATIENCE));
+    let said = |error: &dyn std::error::Error| format!("sending mail by `{server}`: {}", chain(error));
+    let mut connection = connect(server, *port, *tls, trusted).await?;
     if let Some(path) = credentials {
         let path = home.join(path);
         let text = read(&path)?;
         // What the parser says would quote the line, which may hold the secret.
         let read: MailCredentials = toml::from_str(&text)
             .map_err(|_| format!("`{}` is to have `user = \"…\"` and `password = \"…\"`", path.display()))?;
-        transport = transport.credentials(Credentials::new(read.user, read.password));
+        let credentials = Credentials::new(read.user, read.password);
+        connection
+            .auth(&[Mechanism::Plain, Mechanism::Login], &credentials)
+            .await
+            .map_err(|error| said(&error))?;
     }
-    let sent = transport.build().send(message).await;
-    sent.map(drop).map_err(|error| format!("sending mail by `{server}`: {}", chain(&error)))
+    let sent = connection.send(message.envelope(), &message.formatted()).await;
+    sent.map_err(|error| said(&error))?;
+    // It has it, whatever it says to that.
+    let _ = connection.quit().await;
+    Ok(())
+}
+
+/// Under TLS when this returns; not at all where there is none to be had.
+async fn connect(
+    server: &str,
+    port: Option<u16>,
+    tls: MailTls,
+    trusted: TlsParameters,
+) -> Result<AsyncSmtpConnection, String> {
+    let said = |error: &dyn std::error::Error| format!("connecting to `{server}`: {}", chain(error));
+    let hello = ClientId::default();
+    let connection = match tls {
+        MailTls::Implicit => {
+            let address = (server, port.unwrap_or(465));
+            let made =
+                AsyncSmtpConnection::connect_tokio1(address, Some(PATIENCE), &hello, Some(trusted), None)
+                    .await;
+            made.map_err(|error| said(&error))?
+        }
+        MailTls::Starttls => {
+            let stream =
+                TcpStream::connect((server, port.unwrap_or(587))).await.map_err(|error| said(&error))?;
+            let stream = Box::new(Bounded { stream, left: ANSWER_BYTES_MAX });
+            let made = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
+            let mut connection = made.map_err(|error| said(&error))?;
+            if !connection.can_starttls() {
+                return Err(format!("`{server}` has no STARTTLS, and nothing is sent in the open"));
+            }
+            connection.starttls(trusted, &hello).await.map_err(|error| said(&error))?;
+            connection
+        }
+    };
+    let is_encrypted = connection.is_encrypted();
+    is_encrypted.then_some(connection).ok_or_else(|| format!("`{server}` took no TLS"))
+}
+
+/// What a server says before it has proved who it is comes to an end, whoever it is: all of it is looked through again
+/// with each line.
+#[derive(Debug)]
+struct Bounded {
+    stream: TcpStream,
+    left: usize,
+}
+
+impl AsyncTokioStream for Bounded {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.stream.peer_addr()
+    }
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "it says too much")));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.left = self.left.saturating_sub(buffer.filled().len() - before);
+        read
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 fn message(
@@ -188,5 +279,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Nothing of one message takes longer.
 const DEADLINE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Of a mail server, with its certificates.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 const SECRET_BYTES_MIN: usize = 32;
 const FAULT_CHARS_MAX: usize = 400;
