@@ -54,7 +54,7 @@ pub(super) async fn begin_step_up(shared: Arc<Shared>, call: Call) -> Result<Res
     let users = beside(&shared, |shared| Ok(shared.users.users(shared.vault())?)).await?;
     let asked = users.get(&own).map(|user| ask(&call, user)).transpose()?.flatten();
     let asked = asked.ok_or_else(|| Problem::not_found("you have no passkey for this name of the vault"))?;
-    pending(&shared, &call, Some(own), Step::StepUp, asked)
+    pending(&shared, &call, Some(own), Step::Again, asked)
 }
 
 /// Begins to add a passkey.

@@ -99,7 +99,7 @@ pub(super) enum Step {
     /// The second factor, after a password; or a passkey alone.
     SignIn,
     /// The second factor again.
-    StepUp,
+    Again,
     /// Another passkey.
     AddPasskey,
     /// By an invitation.

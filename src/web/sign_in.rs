@@ -205,7 +205,7 @@ pub(super) async fn step_up(shared: Arc<Shared>, call: Call) -> Result<Response,
     let user = if call.body.get("passkey").is_some() {
         let (pending, asked) = shared.take_asked(call.text("pending"), network, call.now)?;
         shared.forget_pending(call.text("pending"));
-        if !matches!(pending.step, Step::StepUp) || pending.user.as_ref() != Some(&own) {
+        if !matches!(pending.step, Step::Again) || pending.user.as_ref() != Some(&own) {
             return Err(Problem::pending());
         }
         passkeys::prove(&shared, &call, pending.user, asked, Action::StepUp).await?

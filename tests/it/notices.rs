@@ -126,7 +126,7 @@ fn converse(
     }
     match answer {
         Answer::Status(status) => {
-            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
         }
         Answer::Redirect => write!(
             stream,

@@ -67,8 +67,7 @@ impl OidcConfig {
         let is_loopback = |prefix: &&str| {
             address.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
         };
-        address.starts_with("https://")
-            || (self.loopback_http && plain.iter().any(|prefix| is_loopback(&prefix)))
+        address.starts_with("https://") || (self.loopback_http && plain.iter().any(is_loopback))
     }
 }
 

@@ -110,7 +110,7 @@ async fn refused(world: &World, cora: &Browser, rita: &Browser) {
         (cora, json!({ "name": "a", "class": "no-such", "reason": because("x") }), "request"),
         (cora, json!({ "name": "a", "recordings": ["x"], "reason": because("x") }), "request"),
         (
-            &cora,
+            cora,
             json!({ "name": "a", "recordings": [world.own, world.own], "reason": because("x") }),
             "request",
         ),
@@ -118,7 +118,7 @@ async fn refused(world: &World, cora: &Browser, rita: &Browser) {
         // Others', or whatever will come.
         (rita, json!({ "name": "r", "recordings": [world.other], "reason": because("x") }), "reach"),
         (
-            &rita,
+            rita,
             json!({ "name": "r", "recordings": [world.own, world.other], "reason": because("x") }),
             "reach",
         ),
