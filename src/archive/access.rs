@@ -279,6 +279,11 @@ impl Grant {
         &self.decision.resource
     }
 
+    /// When.
+    pub fn at(&self) -> Stamp {
+        self.decision.at
+    }
+
     /// To whom.
     pub fn actor(&self) -> &str {
         &self.decision.actor

@@ -242,12 +242,12 @@ impl Exporter<'_> {
     pub fn export(&self, order: &Order<'_>) -> Result<Bundle, ExportError> {
         let now = clock::now();
         match (self.ready(order, now), order.granted) {
-            (Ok((_alone, records)), Some(grant)) => self.make(order, grant, now, &records),
+            (Ok((_alone, records)), Some(grant)) => self.make(order, grant, &records),
             (Ok((_alone, records)), None) => {
                 let (action, resource) = (Action::Export, Resource::of(order.ids));
                 let reason = Some(order.reason.clone());
                 let asking = Request { actor: order.actor, action, resource, reason, now };
-                self.make(order, &self.vault.log.ask(&asking)?, now, &records)
+                self.make(order, &self.vault.log.ask(&asking)?, &records)
             }
             (Err(error), Some(grant)) => {
                 self.vault.log.outcome(grant, Outcome::Failed(error.to_string()))?;
@@ -268,14 +268,9 @@ impl Exporter<'_> {
         Ok((alone, records))
     }
 
-    fn make(
-        &self,
-        order: &Order<'_>,
-        grant: &Grant,
-        now: Stamp,
-        records: &[Record],
-    ) -> Result<Bundle, ExportError> {
-        let log = &self.vault.log;
+    fn make(&self, order: &Order<'_>, grant: &Grant, records: &[Record]) -> Result<Bundle, ExportError> {
+        // What the log's entry says is what a bundle is held against: of when it was granted, too.
+        let (log, now) = (&self.vault.log, grant.at());
         let begun = match order.to {
             To::Folder(dir) => Wrapping::folder(dir),
             To::Tar(path) => Wrapping::tar(path, now),

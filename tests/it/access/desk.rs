@@ -125,7 +125,7 @@ fn said_first(site: &Site) {
 /// Whoever takes half of it has no bundle, and the log has that it did not become whole.
 #[test]
 fn half_a_bundle_is_none() {
-    let site = site(20);
+    let site = site(19);
     let cora = somebody(&site, "cora", "compliance");
     let body = json!({ "recordings": ids(&site), "for": "x", "reason": { "code": "audit", "text": "" } });
     let made = site.post("/api/v1/exports", &cora, &body);
