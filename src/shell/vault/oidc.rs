@@ -166,6 +166,8 @@ impl Provider {
             .user_agent(concat!("sejf/", env!("CARGO_PKG_VERSION")))
             .https_only(!config.loopback_http)
             .redirect(reqwest::redirect::Policy::none())
+            // People sign in now and then: what was open since may be closed at the other end, and a code counts once.
+            .pool_max_idle_per_host(0)
             .connect_timeout(PATIENCE)
             .timeout(PATIENCE * 2);
         if config.loopback_http {

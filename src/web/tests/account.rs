@@ -11,6 +11,7 @@ use crate::archive::password::{Cost, Password};
 use crate::archive::reach::Reach;
 use crate::archive::throttle::Throttle;
 use crate::archive::users::Change;
+use crate::seal::random::{Randomness, Seeded};
 use crate::shell::clock;
 use crate::shell::entropy::OsRandom;
 use crate::web::shared::lock;
@@ -129,42 +130,45 @@ fn a_password_is_hashed_anew_at_the_cost_of_today() {
 }
 
 /// The median of what a wrong password takes, against a name that nobody has: end to end, log and all, at a cost that
-/// leaves what stands around the hash to be seen. Long tests take enough of them to hold it to one percent.
+/// leaves what stands around the hash to be seen. Another user whose password is wrong says how far two medians are apart
+/// on this machine just now; long tests take enough of them to hold it to one percent where that is less.
 #[test]
 fn how_long_it_takes_does_not_say_whether_there_is_such_a_user() {
     let is_long = std::env::var_os("SEJF_LONG_TESTS").is_some();
-    let (pairs, percent_max) = if is_long { (400, 1.0) } else { (12, 25.0) };
+    let (rounds, percent_max) = if is_long { (400, 1.0) } else { (12, 25.0) };
     wait(async {
         let world = World::with_cost(Cost::LEAST).await;
-        world.user_at("rita", roles(Role::Reviewer, Reach::All), Cost::LEAST);
-        let time = async |user: &str| {
-            *lock(&world.shared.throttle) = Throttle::default();
-            let begun = clock::monotonic();
-            let (_, answer) = login(&world, user, "wrong horse battery").await;
-            let took = begun.elapsed();
-            assert_eq!(kind(&answer), "credentials");
-            took
-        };
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
-        for pair in 0..pairs {
-            // Neither is always first.
-            if pair % 2 == 0 {
-                known.push(time("rita").await);
-                unknown.push(time("nobody").await);
-            } else {
-                unknown.push(time("nobody").await);
-                known.push(time("rita").await);
+        let users = ["rita", "nobody", "jana"];
+        for user in ["rita", "jana"] {
+            world.user_at(user, roles(Role::Reviewer, Reach::All), Cost::LEAST);
+        }
+        let (mut random, mut took) = (Seeded::new(&[1; 32], "timing", 0), [const { Vec::new() }; 3]);
+        for _ in 0..rounds {
+            // In no order that anything else could keep step with.
+            let mut bytes = [0; 2];
+            random.fill(&mut bytes);
+            let mut order = [0, 1, 2];
+            order.swap(0, usize::from(bytes[0] % 3));
+            order.swap(1, 1 + usize::from(bytes[1] % 2));
+            for which in order {
+                *lock(&world.shared.throttle) = Throttle::default();
+                let begun = clock::monotonic();
+                let (_, answer) = login(&world, users[which], "wrong horse battery").await;
+                took[which].push(begun.elapsed());
+                assert_eq!(kind(&answer), "credentials");
             }
         }
         let median = |mut all: Vec<Duration>| {
             all.sort_unstable();
             all[all.len() / 2].as_secs_f64() * 1_000.0
         };
-        let (known, unknown) = (median(known), median(unknown));
-        let percent = (known - unknown).abs() / known * 100.0;
+        let [known, unknown, other] = took.map(median);
+        let apart = |median: f64| (known - median).abs() / known * 100.0;
+        let (percent, noise) = (apart(unknown), apart(other));
         println!(
-            "wrong password {known:.2} ms, unknown user {unknown:.2} ms: {percent:.2} % of {pairs} pairs"
+            "wrong password {known:.2} ms, unknown user {unknown:.2} ms: {percent:.2} % apart in {rounds} rounds; \
+             two users with a wrong password: {noise:.2} %"
         );
-        assert!(percent < percent_max, "{known} ms against {unknown} ms");
+        assert!(percent < f64::max(percent_max, 3.0 * noise), "{known} ms against {unknown} ms");
     });
 }

@@ -72,16 +72,24 @@ export function codeInput() {
 }
 
 export async function stepUp() {
-  const begun = usable() ? await post("/api/v1/step-up/passkey").catch(() => null) : null;
+  const begin = () => post("/api/v1/step-up/passkey");
+  const begun = usable() ? await begin().catch(() => null) : null;
   const code = codeInput();
   let shown = null;
-  const act = (form) => post("/api/v1/step-up", shown ?? { code: form.get("code").trim() });
-  const content = [h("p", {}, t("stepUp.why")), begun && passkeyButton(begun, (answer) => (shown = answer)), field(t("code"), code, t("code.hint"))];
+  const act = (form) => {
+    const answer = shown ?? { code: form.get("code").trim() };
+    shown = null;
+    return post("/api/v1/step-up", answer);
+  };
+  const passkey = begun && passkeyButton(begun, begin, (answer) => (shown = answer));
+  const content = [h("p", {}, t("stepUp.why")), passkey, field(t("code"), code, t("code.hint"))];
   return ask(t("stepUp"), content, t("confirm"), act, explain);
 }
 
-// Has a passkey answer, and sends the form that the button is in with that instead of a code.
-export function passkeyButton(begun, take) {
+// Has a passkey answer, and sends the form that the button is in with that instead of a code. What it was asked counts once:
+// `again` asks anew.
+export function passkeyButton(begun, again, take) {
+  let asked = begun;
   const said = h("p", { class: "fault", role: "alert" });
   const show = button(t("passkey.show"), {
     class: "main passkey",
@@ -89,7 +97,9 @@ export function passkeyButton(begun, take) {
     onclick: async () => {
       said.textContent = "";
       try {
-        take({ pending: begun.pending, passkey: await use(begun.passkey) });
+        const { pending, passkey } = asked ?? (await again());
+        asked = null;
+        take({ pending, passkey: await use(passkey) });
       } catch (thrown) {
         said.textContent = explain(thrown);
         return;

@@ -27,7 +27,7 @@ function passkeys(context, me) {
       passkey.synced && h("span", { class: "tag" }, t("passkey.synced")),
       passkey.party !== me.party && h("span", { class: "tag" }, t("passkey.elsewhere", { party: passkey.party })),
     ];
-    return [[passkey.name, " ", notes], time(passkey.since), passkey.used ? time(passkey.used) : t("never"), remove];
+    return [h("span", {}, passkey.name, " ", notes), time(passkey.since), passkey.used ? time(passkey.used) : t("never"), remove];
   });
   const columns = ["passkey.name", "since", "used", "actions"].map((key) => t(key));
   const add = usable() && button(t("passkey.add"), { onclick: () => make(context) });
@@ -82,7 +82,7 @@ async function newCodes(context) {
 
 function open(context, sessions) {
   const rows = sessions.map((session) => {
-    const from = [session.browser || t("unknown"), h("span", { class: "hint" }, " ", session.from)];
+    const from = h("span", {}, session.browser || t("unknown"), " ", h("span", { class: "hint" }, session.from));
     const end = session.own
       ? h("span", { class: "tag" }, t("session.own"))
       : button(t("session.end"), {

@@ -51,10 +51,12 @@ export function show(enter) {
 function factor(card, begun, enter) {
   const code = codeInput();
   let shown = null;
-  const passkey = begun.passkey && usable() && passkeyButton(begun, (answer) => (shown = answer));
+  const passkey = begun.passkey && usable() && passkeyButton(begun, () => begun, (answer) => (shown = answer));
   const content = [passkey, field(t("code"), code, t("code.hint"))];
   const second = form(content, t("signIn"), async (data) => {
-    await post("/api/v1/login/factor", shown ?? { pending: begun.pending, code: data.get("code").trim() });
+    const answer = shown ?? { pending: begun.pending, code: data.get("code").trim() };
+    shown = null;
+    await post("/api/v1/login/factor", answer);
     enter();
   });
   const back = button(t("signIn.other"), { onclick: () => location.reload() });

@@ -47,7 +47,8 @@ impl Provider {
         }
         // What it says besides is nobody's.
         std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        // The provider closes what is idle.
+        let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
         Some(Self { child, issuer: issuer.trim().to_owned(), client, _dir: dir })
     }
 
