@@ -338,7 +338,7 @@ mod tests {
         while let Some(character) = characters.next() {
             match character {
                 '"' if is_quoted && characters.next_if_eq(&'"').is_some() => {
-                    cells.last_mut().unwrap().push('"')
+                    cells.last_mut().unwrap().push('"');
                 }
                 '"' => is_quoted = !is_quoted,
                 ',' if !is_quoted => cells.push(String::new()),

@@ -174,7 +174,7 @@ impl Claims {
             return Err(OidcFault::Algorithm);
         }
         let signed = URL_SAFE_NO_PAD.decode(signed).map_err(|_| OidcFault::Form)?;
-        keys.verify(&header, token[..head.len() + 1 + body.len()].as_bytes(), &signed)?;
+        keys.verify(&header, &token.as_bytes()[..head.len() + 1 + body.len()], &signed)?;
         let claims: Self = part(body)?;
         claims.check(expected)?;
         Ok(claims)

@@ -443,7 +443,7 @@ impl Users {
             Change::RemovePasskey { user, number } => self.remove_passkey(user, *number)?,
             Change::BlockPasskey { user, number } => self.passkey_mut(user, *number)?.blocked = Some(now),
             Change::SetPassword { user, password, before, .. } => {
-                self.set_password(user, password, before)?
+                self.set_password(user, password, before)?;
             }
             Change::SetRecovery { user, recovery } => self.set_recovery(user, recovery)?,
             Change::MakeToken(token) => self.make_token(token, now)?,

@@ -138,7 +138,7 @@ mod tests {
         let ask = AddCheckpoint::parse(EXAMPLE).unwrap();
         assert_eq!((ask.old, ask.proof.len(), ask.origin()), (20_852_014, 4, "example.com/behind-the-sofa"));
         assert_eq!(ask.to_text(), EXAMPLE);
-        let first = AddCheckpoint { old: 0, proof: Vec::new(), note: ask.note.clone() };
+        let first = AddCheckpoint { old: 0, proof: Vec::new(), note: ask.note };
         assert_eq!(AddCheckpoint::parse(&first.to_text()), Some(first));
         for (from, to) in
             [("old 2", "old 02"), ("old 2", "old +2"), ("old", "Old"), ("kaw=\n", "kaw\n"), ("\n\n", "\n")]

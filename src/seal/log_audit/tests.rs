@@ -108,7 +108,7 @@ fn a_log_that_was_put_back_is_shorter_than_it_was() {
 fn where_all_hashes_were_made_anew_a_kept_checkpoint_narrows_it() {
     let all = entries(300);
     let (files, kept) = log_of(&all, &[100]);
-    let mut other = all.clone();
+    let mut other = all;
     other[120] = b"other".to_vec();
     let (mut forged, _) = log_of(&other, &[]);
     forged.insert(CHECKPOINT_PATH.into(), files[CHECKPOINT_PATH].clone());
@@ -200,7 +200,8 @@ impl Attacker {
                 match self.below(3) {
                     0 => other.truncate((kept + self.below(other.len() as u64 + 1)) as usize),
                     1 => {
-                        other.extend((0..self.below(300)).map(|number| format!("more {number}").into_bytes()))
+                        other
+                            .extend((0..self.below(300)).map(|number| format!("more {number}").into_bytes()));
                     }
                     _ => {}
                 }

@@ -68,7 +68,7 @@ impl OidcConfig {
             address.strip_prefix(*prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
         };
         address.starts_with("https://")
-            || (self.loopback_http && plain.iter().any(|prefix| is_loopback(&prefix)))
+            || (self.loopback_http && plain.iter().any(|prefix| is_loopback(prefix)))
     }
 }
 

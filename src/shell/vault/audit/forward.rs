@@ -168,7 +168,7 @@ impl Lot {
             let day = at.and_then(|at| at.to_string().get(..10).map(str::to_owned));
             match (days.last_mut(), day) {
                 (Some((last, lines)), day) if day.as_ref().is_none_or(|day| day == last) => {
-                    lines.push_str(&line)
+                    lines.push_str(&line);
                 }
                 (_, day) => days.push((day.unwrap_or_else(|| "unreadable".into()), line)),
             }
