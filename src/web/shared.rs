@@ -95,7 +95,6 @@ pub(super) struct Asked {
 
 /// What the next thing that is shown is for.
 #[derive(Clone, Debug)]
-#[expect(clippy::enum_variant_names, reason = "a step-up is called so everywhere")]
 pub(super) enum Step {
     /// The second factor, after a password; or a passkey alone.
     SignIn,
