@@ -657,7 +657,7 @@ const STRINGS = {
   "reset.of": ["Reset {user}: new password and second factor", "Reset {user}: nowe hasło i drugi składnik"],
   "reset.why": ["Another person has to agree. {user} then gets an invitation.", "Musi się zgodzić druga osoba. Potem {user} dostanie zaproszenie."],
   "endSessions": ["Sign out", "Wyloguj"],
-  "endSessions.of": ["Sign {user} out everywhere", "Wyloguj {user} wszędzie"],
+  "endSessions.of": ["Sign out {user} everywhere", "Wyloguj {user} wszędzie"],
   "endSessions.why": ["All sessions of {user} end at once. They may sign in again.", "Wszystkie sesje {user} kończą się natychmiast. Ponowne logowanie jest możliwe."],
   "disable": ["Disable", "Wyłącz"],
   "disable.of": ["Disable {user}", "Wyłącz: {user}"],
