@@ -216,7 +216,7 @@ function listed(place, values, first) {
     shown += page.recordings.length;
     next = page.next;
     more.hidden = !next;
-    count.textContent = shown === 0 ? t("search.none") : t(next ? "search.more" : "search.all", { count: shown });
+    count.textContent = shown === 0 && !next ? t("search.none") : t(next ? "search.more" : "search.all", { count: shown });
     if (page.unreadable) count.append(` ${t("search.unreadable", { count: page.unreadable })}`);
     announce(count.textContent);
   };
