@@ -233,5 +233,5 @@ function listed(place, values, first) {
   });
   chosen = new Set();
   add(first);
-  replace(place, count, shown > 0 && [chosenBar(made), made], more);
+  replace(place, count, (shown > 0 || next) && [chosenBar(made), made], more);
 }

@@ -84,7 +84,7 @@ const STRINGS = {
   "search.filters": ["Filters", "Filtry"],
   "search.results": ["Recordings found", "Znalezione nagrania"],
   "search.none": ["Nothing fits these filters.", "Nic nie pasuje do filtrów."],
-  "search.more": ["The newest {count}; there are more.", "Najnowsze: {count}; jest ich więcej."],
+  "search.more": ["The newest: {count}; there may be more.", "Najnowsze: {count}; może być ich więcej."],
   "search.all": ["Found: {count}", "Znaleziono: {count}"],
   "search.unreadable": ["Not readable: {count}.", "Nie do odczytania: {count}."],
   "party": ["Number or name", "Numer lub nazwa"],
