@@ -24,15 +24,15 @@ pub enum Person {
 pub struct NoPerson(String);
 
 impl Person {
-    /// Whether both may be one: a custodian and a user of one name are taken for that.
+    /// Whether both may be one: a custodian and a user of one name are taken for that. Of a user who is named by a mail
+    /// address, what stands before the `@` counts: custodians' names have none.
     pub fn is(&self, other: &Self) -> bool {
-        self.name() == other.name()
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Custodian(name) => name.as_str(),
-            Self::User(name) => name.as_str(),
+        match (self, other) {
+            (Self::Custodian(custodian), Self::User(user))
+            | (Self::User(user), Self::Custodian(custodian)) => {
+                user.as_str().split('@').next() == Some(custodian.as_str())
+            }
+            _ => self == other,
         }
     }
 }
@@ -88,6 +88,8 @@ mod tests {
     fn a_custodian_and_a_user_of_one_name_are_taken_for_one() {
         let of = |text: &str| text.parse::<Person>().unwrap();
         assert!(of("ewa").is(&of("user:ewa")) && !of("ewa").is(&of("user:jan")));
+        assert!(of("user:ewa@example.org").is(&of("ewa")) && of("ewa").is(&of("user:ewa@example.org")));
+        assert!(!of("user:ewa@example.org").is(&of("user:ewa")) && !of("ewa").is(&of("user:jan@ewa")));
         for text in ["ewa", "user:ewa", "user:jan.k@example.org"] {
             assert_eq!(of(text).to_string(), text);
             assert_eq!(serde_json::from_value::<Person>(serde_json::json!(text)).unwrap(), of(text));

@@ -196,6 +196,15 @@ impl Sessions {
         all
     }
 
+    /// How many of each user go on.
+    pub fn counts(&self, now: Stamp) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        for session in self.by_id.values().filter(|session| session.is_live(now)) {
+            *counts.entry(session.user.as_str()).or_default() += 1;
+        }
+        counts
+    }
+
     /// Ends one of a user. Whether there was one.
     pub fn end_number(&mut self, user: &str, number: u64) -> bool {
         let before = self.by_id.len();

@@ -89,7 +89,14 @@ impl ReceiptLog {
     ) -> Result<Self, ReceiptsError> {
         let dir = recordings.join(DIR_NAME);
         let lock = if dir.is_dir() { Some(lock(&dir, patience)?) } else { None };
-        let begun = dir.join(CHECKPOINT_PATH).exists();
+        let path = dir.join(CHECKPOINT_PATH);
+        // One that cannot be seen is not one that is not there: what it covers would be taken for unsigned.
+        let begun = path.try_exists();
+        let begun = begun.map_err(|source| ReceiptsError::Io { doing: "looking for", path, source })?;
+        if !begun && has_grown(&dir) {
+            let source = LogError::Missing { path: CHECKPOINT_PATH.into() };
+            return Err(ReceiptsError::Log { dir, source });
+        }
         let log = if begun {
             if let Some(other) =
                 read_key(&dir).filter(|other| other.trim() != signer.verify_key().to_string())
@@ -226,6 +233,13 @@ impl ReceiptLog {
             }
         }
     }
+}
+
+/// Whether more was written than a first commit that was cut off: then a checkpoint was there, and was lost.
+fn has_grown(dir: &Path) -> bool {
+    let entries = dir.join("tile/entries");
+    let partial = std::fs::read_dir(entries.join("000.p")).map_or(0, |files| files.flatten().count());
+    partial > 1 || entries.join("000").exists()
 }
 
 /// Takes the folder of receipts for this run alone, until the file is dropped.

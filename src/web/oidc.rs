@@ -28,7 +28,7 @@ use crate::shell::vault::users::Voice;
 use crate::web::call::{Call, ok};
 use crate::web::problem::Problem;
 use crate::web::shared::{Pending, Shared, Step, beside, lock, random};
-use crate::web::sign_in::{failed, second_step, signed_in};
+use crate::web::sign_in::{not_proved, second_step, signed_in};
 
 /// In which ways one signs in here.
 pub(super) async fn ways(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
@@ -49,7 +49,10 @@ pub(super) async fn begin(shared: Arc<Shared>, call: Call) -> Result<Response, P
     let state = shared.keep_pending(Pending { user, from, until, step, asked: None }, now)?;
     question.state = state.to_string();
     let asked = provider.authorize(&question, now).await;
-    let url = asked.map_err(|fault| Problem::from_provider(&fault))?;
+    let url = asked.map_err(|fault| {
+        shared.forget_pending(&state);
+        Problem::from_provider(&fault)
+    })?;
     let mut response = ok(&json!({ "url": url, "until": until }));
     let age = PENDING.as_secs();
     let cookie = format!("{COOKIE}={}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={age}", *browser);
@@ -70,6 +73,9 @@ pub(super) async fn finish(shared: Arc<Shared>, call: Call) -> Result<Response, 
         return Err(Problem::pending());
     }
     shared.forget_pending(state);
+    // Whoever has failed too often does not have the provider asked either.
+    let waits = lock(&shared.throttle).check_address(call.network(), now);
+    waits.map_err(|wait| Problem::wait(wait, now))?;
     // RFC 9207: an answer that another provider has given.
     let issuer = call.text("iss");
     if !issuer.is_empty() && issuer != provider.config.issuer {
@@ -78,7 +84,10 @@ pub(super) async fn finish(shared: Arc<Shared>, call: Call) -> Result<Response, 
     let claims = match provider.redeem(call.text("code"), &question, now).await {
         Ok(claims) => claims,
         Err(fault) => {
-            failed(&shared, "?", call.origin(), Action::SignIn, "identity provider").await?;
+            // That it does not answer is nobody's failure.
+            if !matches!(fault, OidcError::Http { .. }) {
+                not_proved(&shared, &call, "?", call.origin(), Action::SignIn, PROVIDER).await?;
+            }
             return Err(Problem::from_provider(&fault));
         }
     };
@@ -124,7 +133,7 @@ async fn enter(
 }
 
 async fn refused(shared: &Arc<Shared>, call: &Call, account: &str, detail: &str) -> Problem {
-    match failed(shared, account, call.origin(), Action::SignIn, "identity provider").await {
+    match not_proved(shared, call, account, call.origin(), Action::SignIn, PROVIDER).await {
         Ok(()) => Problem::new(StatusCode::FORBIDDEN, "oidc-user", detail),
         Err(problem) => problem,
     }
@@ -153,6 +162,8 @@ impl Problem {
     }
 }
 
+/// What failed, for the log.
+const PROVIDER: &str = "identity provider";
 /// Where the provider sends people back to.
 pub(super) const PAGE: &str = "/oidc";
 /// Of the browser that has begun.

@@ -23,7 +23,7 @@ use crate::web::people::granted;
 use crate::web::problem::Problem;
 use crate::web::recall::PASSKEY;
 use crate::web::shared::{Asked, Pending, Shared, Step, beside, lock, random};
-use crate::web::sign_in::{PENDING, failed};
+use crate::web::sign_in::{PENDING, not_proved};
 
 /// What is asked of the passkeys that somebody has here; nothing where they have none.
 pub(super) fn ask(call: &Call, user: &User) -> Result<Option<(Asked, Value)>, Problem> {
@@ -166,7 +166,7 @@ pub(super) async fn prove(
         Ok(user) => Ok(user),
         Err((whose, fault)) => {
             let account = whose.as_ref().map_or("?", UserName::as_str);
-            not_proved(shared, call, account, origin, action).await?;
+            not_proved(shared, call, account, origin, action, PASSKEY).await?;
             Err(UsersFault::Passkey(fault).into())
         }
     }
@@ -185,29 +185,10 @@ fn block(shared: &Shared, user: &UserName, origin: &str, shown: &Assertion) -> R
         let (_, _, number, _) = users.passkey(&shown.id).ok_or(PasskeyFault::Unknown)?;
         Ok(Change::BlockPasskey { user: user.clone(), number })
     });
-    Ok(changed.map(drop)?)
-}
-
-async fn not_proved(
-    shared: &Arc<Shared>,
-    call: &Call,
-    account: &str,
-    origin: String,
-    action: Action,
-) -> Result<(), Problem> {
-    let (from, now) = (call.network(), call.now);
-    let is_counted = {
-        let mut throttle = lock(&shared.throttle);
-        let is_counted = throttle.check_address(from, now).is_ok();
-        if is_counted {
-            throttle.failed("", from, now);
-        }
-        is_counted
-    };
-    // Nobody fills the log.
-    if is_counted || lock(&shared.told).take(&from, now).is_ok() {
-        failed(shared, account, origin, action, PASSKEY).await?;
-    }
+    changed?;
+    // Of their sessions nobody knows which are the copy's.
+    lock(&shared.sessions).end_all(user.as_str());
+    lock(&shared.pending).retain(|_, one| one.user.as_ref() != Some(user));
     Ok(())
 }
 

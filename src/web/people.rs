@@ -25,8 +25,9 @@ pub(super) async fn list(shared: Arc<Shared>, _: Call) -> Result<Response, Probl
     let users = beside(&shared, |shared| Ok(shared.users.users(shared.vault())?)).await?;
     let all: Vec<_> = {
         let sessions = lock(&shared.sessions);
-        let now = clock::now();
-        users.all().map(|(name, user)| told(name, user, sessions.of(name.as_str(), now).len())).collect()
+        let counts = sessions.counts(clock::now());
+        let of = |name: &UserName| counts.get(name.as_str()).copied().unwrap_or_default();
+        users.all().map(|(name, user)| told(name, user, of(name))).collect()
     };
     let asked: Vec<_> =
         users.asked().map(|(number, asked)| json!({ "number": number, "asked": asked })).collect();

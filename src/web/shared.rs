@@ -158,8 +158,16 @@ impl Shared {
         let (shown, kept) = once::generate(&mut random()?);
         let mut all = lock(&self.pending);
         all.retain(|_, one| now < one.until);
+        let full = || Problem::too_many(60, "too many people are signing in: try again in a minute");
+        if pending.user.is_none() {
+            // Anybody can begin so: nobody takes the room of others, or of who has shown a first factor.
+            make_room(&mut all, pending.from);
+            if all.values().filter(|one| one.user.is_none()).count() >= PENDING_MAX / 2 {
+                return Err(full());
+            }
+        }
         if all.len() >= PENDING_MAX {
-            return Err(Problem::too_many(60, "too many people are signing in: try again in a minute"));
+            return Err(full());
         }
         all.insert(kept.bytes(), pending);
         Ok(shown)
@@ -218,6 +226,18 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// Of what nobody's name is known of yet, one address has so much: the oldest goes.
+fn make_room(all: &mut BTreeMap<[u8; 32], Pending>, from: Network) {
+    let theirs = || all.iter().filter(|(_, one)| one.user.is_none() && one.from == from);
+    if theirs().count() < NAMELESS_MAX {
+        return;
+    }
+    let oldest = theirs().min_by_key(|(_, one)| one.until).map(|(id, _)| *id);
+    if let Some(oldest) = oldest {
+        all.remove(&oldest);
+    }
+}
+
 /// What a panic left is whole: each holds it for one step.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -257,3 +277,5 @@ const HASHING_MAX: usize = 2;
 const HASHING_OR_WAITING_MAX: usize = 32;
 const DRAWING_OR_WAITING_MAX: usize = 32;
 const PENDING_MAX: usize = 10_000;
+/// Of what one address has begun, without saying who one is.
+const NAMELESS_MAX: usize = 64;

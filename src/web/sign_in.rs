@@ -347,6 +347,31 @@ pub(super) async fn begin(
     Err(Problem::wait(wait, now))
 }
 
+/// Something proved nobody, and was not counted when it began: it is now, and the log has it.
+pub(super) async fn not_proved(
+    shared: &Arc<Shared>,
+    call: &Call,
+    account: &str,
+    origin: String,
+    action: Action,
+    what: &'static str,
+) -> Result<(), Problem> {
+    let (from, now) = (call.network(), call.now);
+    let is_counted = {
+        let mut throttle = lock(&shared.throttle);
+        let is_counted = throttle.check_address(from, now).is_ok();
+        if is_counted {
+            throttle.failed("", from, now);
+        }
+        is_counted
+    };
+    // Nobody fills the log.
+    if is_counted || lock(&shared.told).take(&from, now).is_ok() {
+        failed(shared, account, origin, action, what).await?;
+    }
+    Ok(())
+}
+
 /// Has the log say that a try failed. It was counted when it began.
 pub(super) async fn failed(
     shared: &Arc<Shared>,

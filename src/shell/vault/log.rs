@@ -250,6 +250,32 @@ mod tests {
         assert_eq!(verify_log(&read, signer().verify_key()).unwrap().entries.len(), 1_560);
     }
 
+    /// Else the next entry would take all others for what nobody has signed, and remove them.
+    #[test]
+    fn where_the_checkpoint_was_lost_nothing_is_written_nor_removed() {
+        for count in [2, 300] {
+            let dir = tempfile::tempdir().unwrap();
+            let signer = || Signer::from_seed("vault", &[3; 32]).unwrap();
+            let log = VaultLog::new(dir.path(), signer, Box::new(RealDisk::new(false)));
+            let actor = Actor::vault();
+            let ask = || {
+                let (action, resource, now) = (Action::TakeIn, Resource::Vault, Stamp::ZERO);
+                log.ask(&Request { actor: &actor, action, resource, reason: None, now })
+            };
+            (0..count).for_each(|_| drop(ask().unwrap()));
+            let receipts = dir.path().join("receipts");
+            let checkpoint = std::fs::read(receipts.join("checkpoint")).unwrap();
+            std::fs::remove_file(receipts.join("checkpoint")).unwrap();
+            let refused = ask();
+            assert!(matches!(refused, Err(Denied::Unlogged(ReceiptsError::Log { .. }))), "{refused:?}");
+            assert!(log.read_from(0, 1).is_err());
+            std::fs::write(receipts.join("checkpoint"), checkpoint).unwrap();
+            let read = |path: &str| std::fs::read(receipts.join(path)).ok();
+            assert_eq!(verify_log(&read, signer().verify_key()).unwrap().entries.len(), count);
+            ask().unwrap();
+        }
+    }
+
     /// Nobody waits for somebody who reads, and nobody reads what is not signed.
     #[test]
     fn it_is_read_from_any_entry_on_while_others_write() {

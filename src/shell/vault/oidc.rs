@@ -1,7 +1,7 @@
 //! An identity provider, asked over HTTPS: what it says of itself, its keys, and a code's token.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::archive::oidc::{Claim, Claims, Expected, Keys, OidcFault, challenge_of};
 use crate::archive::totp::percent;
 use crate::base::time::Stamp;
+use crate::shell::clock;
 
 /// What is known of a provider: `[web.oidc]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -119,6 +120,8 @@ pub struct Provider {
 struct Known {
     metadata: Option<(Metadata, Stamp)>,
     keys: Option<(Keys, Stamp)>,
+    /// When it did not answer last: whoever waits for it does not wait for that again.
+    failed: Option<Instant>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -262,7 +265,12 @@ impl Provider {
         }
         let address =
             format!("{}/.well-known/openid-configuration", self.config.issuer.trim_end_matches('/'));
-        let metadata: Metadata = self.ask(&address, self.client.get(&address)).await?;
+        if known.failed.is_some_and(|at| clock::monotonic().saturating_duration_since(at) < PATIENCE) {
+            return Err(OidcError::Http { address, what: "it did not answer a moment ago".into() });
+        }
+        let asked = self.ask(&address, self.client.get(&address)).await;
+        known.failed = asked.is_err().then(clock::monotonic);
+        let metadata: Metadata = asked?;
         if metadata.issuer != self.config.issuer {
             return Err(OidcError::Issuer { issuer: self.config.issuer.clone(), said: metadata.issuer });
         }

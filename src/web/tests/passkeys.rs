@@ -181,6 +181,24 @@ fn nobody_locks_out_who_has_a_passkey() {
     });
 }
 
+/// Anybody can begin with a passkey alone: it takes nobody's room.
+#[test]
+fn who_only_begins_keeps_nobody_out() {
+    wait(async {
+        let world = World::new().await;
+        let browser = rita(&world).await;
+        for _ in 0..300 {
+            let (status, _) = world.ask("loginPasskey", "/api/v1/login/passkey", None, &json!({})).await;
+            assert_eq!(status, StatusCode::OK);
+        }
+        assert_eq!(lock(&world.shared.pending).len(), 64);
+        // What somebody has begun who is known is none of that.
+        let path = "/api/v1/passkeys/options";
+        assert_eq!(world.ask("passkeyOptions", path, Some(&browser), &json!({})).await.0, StatusCode::OK);
+        assert_eq!(lock(&world.shared.pending).len(), 65);
+    });
+}
+
 #[test]
 fn a_copy_is_found_and_counts_no_more() {
     wait(async {
@@ -197,6 +215,9 @@ fn a_copy_is_found_and_counts_no_more() {
         assert_eq!(kind(&alone(&world, &mut copy).await.1), "passkey-copied");
         assert_eq!(kind(&alone(&world, &mut key).await.1), "passkey-copied");
         assert!(first(&world, PASSWORD).await["passkey"].is_null());
+        let (status, _) = world.ask("me", "/api/v1/me", Some(&browser), &Value::Null).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "it may be the copy's");
+        let browser = world.browser("rita", 0);
         let (_, me) = world.ask("me", "/api/v1/me", Some(&browser), &Value::Null).await;
         assert!(!me["passkeys"][0]["blocked"].is_null(), "its owner is told: {me}");
         assert!(logged(&world).iter().any(|text| text.contains(r#""alarm":"passkey-copied""#)));

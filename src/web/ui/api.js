@@ -104,8 +104,11 @@ export function passkeyButton(begun, again, take) {
         said.textContent = explain(thrown);
         return;
       }
-      show.form.elements.namedItem("code").required = false;
+      // In the code's place, this once.
+      const code = show.form.elements.namedItem("code");
+      code.required = false;
       show.form.requestSubmit();
+      code.required = true;
     },
   });
   return h("div", {}, h("p", { class: "actions" }, show), said, h("p", { class: "hint" }, t("passkey.or")));

@@ -51,7 +51,13 @@ export function show(enter) {
 function factor(card, begun, enter) {
   const code = codeInput();
   let shown = null;
-  const passkey = begun.passkey && usable() && passkeyButton(begun, () => begun, (answer) => (shown = answer));
+  let isSent = false;
+  // What was asked of a passkey counts once: after a password there is no asking anew, and a code still counts.
+  const again = () => {
+    if (isSent) throw new Problem(0, "passkey");
+    return begun;
+  };
+  const passkey = begun.passkey && usable() && passkeyButton(begun, again, (answer) => ((shown = answer), (isSent = true)));
   const content = [passkey, field(t("code"), code, t("code.hint"))];
   const second = form(content, t("signIn"), async (data) => {
     const answer = shown ?? { pending: begun.pending, code: data.get("code").trim() };
