@@ -81,7 +81,7 @@ impl Catalog {
             walk.read += candidates.len() * OPENING;
             if page.hits.len() == limit {
                 page.next = last;
-            } else if is_end {
+            } else if is_end || walk.is_enough() {
                 page.next = walk.place();
                 break;
             }
