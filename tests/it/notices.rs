@@ -465,6 +465,41 @@ fn plain_mail(mut stream: TcpStream, greeting: &str, after_ehlo: &str, heard: &m
     }
 }
 
+/// Somebody in between has answered ahead, in the open, to all that we say within TLS: the server's own word is waited for.
+#[test]
+fn what_was_said_before_tls_is_no_answer_within_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Trust::new(dir.path()).server();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, began) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"220 here\r\n");
+            for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+                if line.to_uppercase() != "STARTTLS" {
+                    let _ = stream.write_all(b"250-localhost\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n");
+                    continue;
+                }
+                let hello = "250-localhost\r\n250 AUTH PLAIN LOGIN\r\n";
+                let all = "235 yes\r\n250 yes\r\n250 yes\r\n250 yes\r\n354 go on\r\n250 taken\r\n221 bye\r\n";
+                let _ = stream.write_all(format!("220 go on\r\n{hello}{all}").as_bytes());
+                break;
+            }
+            let _ = sender.send(());
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let _ = StreamOwned::new(connection, stream).read_to_end(&mut Vec::new());
+        }
+    });
+    let told = Told::new(|own| {
+        fs::copy(dir.path().join("cert.pem"), own.join("cert.pem")).unwrap();
+        mail(own, port, "")
+    });
+    let (code, said) = told.test();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(began.try_recv().is_ok(), "it never came to TLS: {said}");
+}
+
 #[test]
 fn a_way_that_is_not_there_is_told_as_that() {
     let told = Told::new(|_| String::new());
