@@ -18,14 +18,19 @@ use crate::support::text;
 
 /// A receiver in the test: what each connection has brought to its end.
 #[derive(Clone)]
-struct Receiver {
-    address: SocketAddr,
+pub(super) struct Receiver {
+    pub(super) address: SocketAddr,
     whole: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Receiver {
     /// The first `broken` connections are broken off in the middle. `answer` is said at the end.
-    fn start(listener: TcpListener, config: ServerConfig, broken: usize, answer: &'static str) -> Self {
+    pub(super) fn start(
+        listener: TcpListener,
+        config: ServerConfig,
+        broken: usize,
+        answer: &'static str,
+    ) -> Self {
         let receiver = Self { address: listener.local_addr().unwrap(), whole: Arc::default() };
         let (whole, config) = (Arc::clone(&receiver.whole), Arc::new(config));
         std::thread::spawn(move || {

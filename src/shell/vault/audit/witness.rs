@@ -77,12 +77,17 @@ impl Witness {
         let client = client(tls.map_err(|fault| Fault::Later(fault.to_string()))?)?;
         let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
         let later = |fault: reqwest::Error| Fault::Later(format!("asking `{url}`: {}", causes(&fault)));
-        let answer = client.post(&url).body(ask.to_text()).send().await.map_err(later)?;
+        let mut answer = client.post(&url).body(ask.to_text()).send().await.map_err(later)?;
         let status = answer.status();
-        if answer.content_length().is_some_and(|length| length > ANSWER_BYTES_MAX) {
-            return Err(Fault::Later(format!("asking `{url}`: its answer is too long")));
+        let mut bytes = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(later)? {
+            // Whatever length it has declared.
+            if bytes.len() + part.len() > ANSWER_BYTES_MAX {
+                return Err(Fault::Later(format!("asking `{url}`: its answer is too long")));
+            }
+            bytes.extend_from_slice(&part);
         }
-        let text = answer.text().await.map_err(later)?;
+        let text = String::from_utf8_lossy(&bytes);
         match status {
             StatusCode::OK => {
                 let key: CosignerKey =
@@ -175,7 +180,7 @@ fn superfluous(kept: &BTreeMap<u64, u64>) -> Vec<u64> {
 }
 
 const TRIES: usize = 3;
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 const NEWEST_KEPT: usize = 100;
 const DAY_S: u64 = 86_400;
 
