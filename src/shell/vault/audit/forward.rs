@@ -37,6 +37,8 @@ pub(super) struct Forward {
 struct Lot {
     first: u64,
     entries: Vec<Vec<u8>>,
+    /// There are more than go together.
+    is_full: bool,
 }
 
 impl Forward {
@@ -75,7 +77,8 @@ impl Forward {
         });
         let count = fits.count().max(1).min(entries.len());
         entries.truncate(count);
-        Ok((!entries.is_empty()).then_some(Lot { first: from, entries }))
+        let is_full = from + (entries.len() as u64) < size;
+        Ok((!entries.is_empty()).then_some(Lot { first: from, entries, is_full }))
     }
 
     async fn send(&self, lot: &Lot) -> Result<(), Fault> {
@@ -141,17 +144,17 @@ impl Forward {
 
 impl Job for Forward {
     const EVERY: Duration = Duration::from_secs(1);
-    const AFTER: Duration = Duration::ZERO;
 
-    async fn step(&self, reached: &Reached) -> Result<Reached, Fault> {
-        let Some(lot) = self.next(reached).await? else { return Ok(reached.clone()) };
+    async fn step(&self, reached: &Reached) -> Result<(Reached, bool), Fault> {
+        let Some(lot) = self.next(reached).await? else { return Ok((reached.clone(), false)) };
         self.send(&lot).await?;
-        Ok(Reached {
+        let reached = Reached {
             size: lot.first + lot.entries.len() as u64,
             leaf: lot.entries.last().map(|entry| leaf(entry)),
             at: Some(clock::now()),
             fault: None,
-        })
+        };
+        Ok((reached, lot.is_full))
     }
 }
 

@@ -114,20 +114,19 @@ impl Witness {
 
 impl Job for Witness {
     const EVERY: Duration = Duration::from_secs(10);
-    const AFTER: Duration = Self::EVERY;
 
-    async fn step(&self, reached: &Reached) -> Result<Reached, Fault> {
+    async fn step(&self, reached: &Reached) -> Result<(Reached, bool), Fault> {
         let mut old = reached.size;
         for _ in 0..TRIES {
             let (checkpoint, ask) = self.ask_from(old).await?;
             if checkpoint.size == reached.size && reached.fault.is_none() {
-                return Ok(reached.clone());
+                return Ok((reached.clone(), false));
             }
             match self.post(&checkpoint, &ask).await? {
                 Said::Cosigned(lines) => {
                     keep(&self.vault.home, &checkpoint, &ask.note, &lines)?;
                     let (size, at) = (checkpoint.size, Some(clock::now()));
-                    return Ok(Reached { size, leaf: None, at, fault: None });
+                    return Ok((Reached { size, leaf: None, at, fault: None }, false));
                 }
                 Said::Knows(size) if size > checkpoint.size => {
                     return Err(self.rolled_back(size, checkpoint.size));
