@@ -248,6 +248,27 @@ fn over_https_what_is_refused_is_sent_again_and_a_log_that_was_put_back_alarms()
     assert_eq!(home.standing("lake")["wrong"], true);
 }
 
+/// Its file is what says how far it is, also while the vault runs.
+#[test]
+fn a_receiver_begins_anew_where_what_is_kept_of_it_is_removed() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("files")).unwrap();
+    home.configure(&format!(
+        "[[audit.forward]]\nname = \"files\"\nkind = \"file\"\nfolder = {:?}\n",
+        home.path("files")
+    ));
+    home.grow(10);
+    let _running = home.serve();
+    let first = || -> usize {
+        let files = std::fs::read_dir(home.path("files")).unwrap().map(|file| file.unwrap().path());
+        let lines = files.flat_map(|file| crate::support::lines(&std::fs::read(file).unwrap()));
+        lines.filter(|line| line["index"] == 0).count()
+    };
+    until("it has all", || first() == 1 && home.standing("files")["behind"] == 0);
+    std::fs::remove_file(home.path("home/audit/forward-files.json")).unwrap();
+    until("it has all again", || first() == 2 && home.standing("files")["behind"] == 0);
+}
+
 /// What others make of it: rsyslog (`SEJF_TEST_RSYSLOGD`, with its modules in `SEJF_TEST_RSYSLOG_MODULES`, or the usual
 /// places).
 #[test]

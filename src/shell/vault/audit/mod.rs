@@ -124,7 +124,7 @@ fn signed_size(vault: &Vault) -> u64 {
 impl Reached {
     /// What cannot be read is begun anew: a receiver gets an entry twice rather than not at all.
     fn load(home: &Path, kind: &str, name: &str) -> Self {
-        let read = std::fs::read(home.join(DIR).join(file_name(kind, name))).ok();
+        let read = std::fs::read(path_of(home, kind, name)).ok();
         read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
@@ -138,6 +138,10 @@ fn make_dir(home: &Path) -> Result<PathBuf, VaultError> {
     let dir = home.join(DIR);
     std::fs::create_dir_all(&dir).map_err(io_error("making folder", &dir))?;
     Ok(dir)
+}
+
+fn path_of(home: &Path, kind: &str, name: &str) -> PathBuf {
+    home.join(DIR).join(file_name(kind, name))
 }
 
 fn file_name(kind: &str, name: &str) -> String {
@@ -187,11 +191,17 @@ enum Fault {
 
 async fn run<J: Job>(vault: Arc<Vault>, kind: &'static str, name: String, job: J, stop: Stop) {
     let mut reached = Reached::load(&vault.home, kind, &name);
-    let mut rest = Duration::ZERO;
+    let path = path_of(&vault.home, kind, &name);
+    let (mut rest, mut is_kept) = (Duration::ZERO, path.exists());
+    // Somebody has it begin anew.
+    let is_gone = |is_kept: bool| is_kept && matches!(path.try_exists(), Ok(false));
     while !stop.asked() {
         let begun = clock::monotonic();
         while !stop.asked() && begun.elapsed() < rest {
             tokio::time::sleep(TICK.min(rest)).await;
+        }
+        if is_gone(is_kept) {
+            (reached, is_kept) = (Reached::default(), false);
         }
         // Cheaper than to open the log, and all that is needed to see that nothing is new.
         if rest > Duration::ZERO && reached.fault.is_none() && signed_size(&vault) == reached.size {
@@ -201,6 +211,9 @@ async fn run<J: Job>(vault: Arc<Vault>, kind: &'static str, name: String, job: J
             done = job.step(&reached) => done,
             () = asked(&stop) => return,
         };
+        if is_gone(is_kept) {
+            continue;
+        }
         match done {
             Ok((next, is_more)) => {
                 if let Some(Trouble { since, told: true, .. }) = &reached.fault {
@@ -215,8 +228,9 @@ async fn run<J: Job>(vault: Arc<Vault>, kind: &'static str, name: String, job: J
                 note(&vault, kind, &name, &mut reached, &fault);
             }
         }
-        if let Err(fault) = reached.save(&vault.home, kind, &name) {
-            tracing::error!(kind, name, "writing down how far it is: {fault}");
+        match reached.save(&vault.home, kind, &name) {
+            Ok(()) => is_kept = true,
+            Err(fault) => tracing::error!(kind, name, "writing down how far it is: {fault}"),
         }
     }
 }
