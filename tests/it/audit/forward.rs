@@ -269,6 +269,36 @@ fn a_receiver_begins_anew_where_what_is_kept_of_it_is_removed() {
     until("it has all again", || first() == 2 && home.standing("files")["behind"] == 0);
 }
 
+/// Somebody in between closes for a receiver that has read nothing of what was sent.
+#[test]
+fn syslog_counts_as_taken_once_the_receiver_has_closed_within_tls() {
+    let home = Home::new();
+    home.grow(3);
+    let siem = Authority::open(&home.path("siem"), "siem", clock::now()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, config) = (listener.local_addr().unwrap(), siem.web_config(&[], clock::now()).unwrap());
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
+            while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+            let _ = stream.sock.shutdown(std::net::Shutdown::Both);
+        }
+    });
+    for (name, more) in [("strict", ""), ("lax", "close_notify = false\n")] {
+        home.configure(&format!(
+            "[[audit.forward]]\nname = \"{name}\"\nkind = \"syslog\"\naddress = \"{address}\"\nauthority = {:?}\n{more}",
+            home.path("siem/authority.pem")
+        ));
+    }
+    let _running = home.serve();
+    until("the one without it has all", || home.standing("lax")["behind"] == 0);
+    until("the other is not taken to have", || !home.standing("strict")["fault"].is_null());
+    let strict = home.standing("strict");
+    assert_eq!(strict["size"], 0);
+    assert!(strict["fault"]["words"].as_str().unwrap().contains("close_notify"), "{strict}");
+}
+
 /// What others make of it: rsyslog (`SEJF_TEST_RSYSLOGD`, with its modules in `SEJF_TEST_RSYSLOG_MODULES`, or the usual
 /// places).
 #[test]
@@ -308,7 +338,8 @@ fn rsyslog_reads_every_entry() {
     rsyslog.args(["-n", "-i", &path("rsyslog.pid"), "-f", &path("rsyslog.conf")]);
     let _rsyslog = super::Running(rsyslog.spawn().unwrap());
     home.configure(&format!(
-        "[[audit.forward]]\nname = \"siem\"\nkind = \"syslog\"\naddress = \"127.0.0.1:{port}\"\nauthority = {:?}\n",
+        "[[audit.forward]]\nname = \"siem\"\nkind = \"syslog\"\naddress = \"127.0.0.1:{port}\"\nauthority = {:?}\n\
+         close_notify = false\n",
         home.path("ca.pem")
     ));
     let running = home.serve();
