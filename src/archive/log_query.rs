@@ -90,33 +90,47 @@ pub fn action(text: &str) -> Result<Action, NoAction> {
     serde_json::from_value(Value::from(text)).map_err(|_| NoAction(text.into()))
 }
 
+/// Whether an entry is one of those that are looked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fit {
+    /// It is not.
+    No,
+    /// It may be, by what it says: it cannot be read, or names only some of the recordings that it is about.
+    May,
+    /// It is.
+    Yes,
+}
+
 impl Query {
-    /// Whether an entry is one of those.
-    pub fn fits(&self, entry: &Entry) -> bool {
+    /// Whether an entry is one of those. What cannot be read may be any.
+    pub fn fit(&self, entry: Option<&Entry>) -> Fit {
+        match entry {
+            None => Fit::May,
+            Some(entry) if !self.fits_but_recording(entry) => Fit::No,
+            Some(entry) => self.recording.map_or(Fit::Yes, |id| is_about(&entry.resource, &id)),
+        }
+    }
+
+    fn fits_but_recording(&self, entry: &Entry) -> bool {
         let is_actor = |actor: &String| {
             let rest = entry.actor.strip_suffix(actor.as_str());
             rest.is_some_and(|before| before.is_empty() || before.ends_with(':'))
         };
         self.actor.as_ref().is_none_or(is_actor)
             && self.action.is_none_or(|action| action == entry.action)
-            && self.recording.is_none_or(|id| is_about(&entry.resource, &id))
             && self.outcome.is_none_or(|went| went == Went::of(&entry.outcome))
             && self.from.is_none_or(|from| entry.at >= from)
             && self.to.is_none_or(|to| entry.at < to)
     }
-
-    /// Whether nothing is said, so that all fit.
-    pub fn is_everything(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Of many recordings an entry names the first of them only.
-fn is_about(resource: &Resource, id: &RecordingId) -> bool {
+fn is_about(resource: &Resource, id: &RecordingId) -> Fit {
     match resource {
-        Resource::Recording(one) => one == id,
-        Resource::Recordings { ids, .. } => ids.contains(id),
-        _ => false,
+        Resource::Recording(one) if one == id => Fit::Yes,
+        Resource::Recordings { ids, .. } if ids.contains(id) => Fit::Yes,
+        Resource::Recordings { ids, count, .. } if *count > ids.len() as u64 => Fit::May,
+        _ => Fit::No,
     }
 }
 
@@ -289,9 +303,9 @@ mod tests {
         let fits = |change: fn(&mut Query)| {
             let mut query = Query::default();
             change(&mut query);
-            query.fits(&entry)
+            query.fit(Some(&entry)) == Fit::Yes
         };
-        assert!(fits(|_| {}) && Query::default().is_everything());
+        assert!(fits(|_| {}));
         assert!(fits(|query| query.actor = Some("user:rita".into())));
         assert!(fits(|query| query.actor = Some("rita".into())));
         assert!(!fits(|query| query.actor = Some("ita".into())));
@@ -304,7 +318,14 @@ mod tests {
         assert!(fits(|query| query.from = Some(Stamp::from_unix_nanos(1_795_468_121_220_582_001))));
         assert!(!fits(|query| query.to = Some(Stamp::from_unix_nanos(1_795_468_121_220_582_001))));
         let several = Entry { resource: Resource::of(&[id(1), id(2)]), ..entry.clone() };
-        assert!(Query { recording: Some(id(2)), ..Query::default() }.fits(&several));
+        let on = |byte: u8| Query { recording: Some(id(byte)), ..Query::default() };
+        assert_eq!((on(2).fit(Some(&several)), on(3).fit(Some(&several))), (Fit::Yes, Fit::No));
+        // More than it names, and what cannot be read: they may be about any.
+        let Resource::Recordings { ids, digest, .. } = several.resource else { panic!("two of them") };
+        let many = Entry { resource: Resource::Recordings { ids, digest, count: 5_000 }, ..entry.clone() };
+        assert_eq!((on(2).fit(Some(&many)), on(3).fit(Some(&many))), (Fit::Yes, Fit::May));
+        let others = Query { actor: Some("ada".into()), ..on(3) };
+        assert_eq!((others.fit(Some(&many)), others.fit(None)), (Fit::No, Fit::May));
         assert_eq!(action("read-log"), Ok(Action::ReadLog));
         assert!(action("read_log").is_err() && action("\"open\"").is_err());
         assert_eq!("refused".parse(), Ok(Went::Refused));

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::archive::access::Grant;
 use crate::archive::entry::{Entry, Outcome};
-use crate::archive::log_query::{Format, Query, action};
+use crate::archive::log_query::{Fit, Format, Query, action};
 use crate::web::call::{Call, ok};
 use crate::web::problem::Problem;
 use crate::web::recordings::{parsed, time};
@@ -80,7 +80,8 @@ impl Export {
             }
             for bytes in &entries {
                 let entry = Entry::from_bytes(bytes).ok();
-                if entry.map_or(self.query.is_everything(), |entry| self.query.fits(&entry)) {
+                // One that cannot be read may be any.
+                if self.query.fit(entry.as_ref()) != Fit::No {
                     text.push_str(&self.format.line(self.next, bytes));
                     self.entries += 1;
                 }

@@ -77,6 +77,12 @@ impl Problem {
         Self { retry_s: Some(retry_s.max(1)), ..problem }
     }
 
+    /// Somebody else's turn.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
+        Self { retry_s: Some(5), ..problem }
+    }
+
     pub(super) fn wait(wait: Wait, now: Stamp) -> Self {
         let detail = "too many failures: try again later, or from where you usually sign in";
         Self::too_many(wait.until.since(now).as_secs() + 1, detail)

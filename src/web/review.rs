@@ -22,7 +22,7 @@ use crate::web::shared::{Shared, aside, beside};
 /// How it stands now.
 pub(super) async fn show(shared: Arc<Shared>, _: Call) -> Result<Response, Problem> {
     let made = aside(async move {
-        let made = review::make(shared.vault(), Some(shared.intake.catalog())).await;
+        let made = review::younger_than(NOW, shared.vault(), Some(shared.intake.catalog())).await;
         made.map_err(problem)
     })
     .await?;
@@ -40,16 +40,11 @@ pub(super) async fn report(shared: Arc<Shared>, call: Call) -> Result<Response, 
         Some("pl") => Language::Polish,
         Some(_) => return Err(Problem::bad("`language` is en or pl")),
     };
-    let (grant, now) = (Arc::clone(call.grant()?), call.now);
+    let grant = Arc::clone(call.grant()?);
     let page = aside(async move {
         let vault = shared.vault();
-        let last = review::last(&vault.home).filter(|made| {
-            made.at <= now && now.since(made.at) < FRESH && made.vault == vault.key.to_string()
-        });
-        let made = match last {
-            Some(made) => made,
-            None => review::make(vault, Some(shared.intake.catalog())).await.map_err(problem)?,
-        };
+        let made = review::younger_than(FRESH, vault, Some(shared.intake.catalog())).await;
+        let made = made.map_err(problem)?;
         let page = review::signed_report(vault, &made, language, &grant).map_err(problem)?;
         Ok((page, made.at))
     });
@@ -70,6 +65,7 @@ fn problem(fault: ReviewError) -> Problem {
     match fault {
         ReviewError::Denied(denied) => denied.into(),
         ReviewError::Log(fault) => Problem::unlogged(&fault),
+        ReviewError::Busy => Problem::busy(fault.to_string()),
         fault => Problem::fault("reviewing the archive", &fault),
     }
 }
@@ -104,6 +100,8 @@ pub(super) async fn certify(shared: Arc<Shared>, call: Call) -> Result<Response,
     Ok(ok(&json!({ "user": user, "certified": call.now })))
 }
 
+/// What is shown is as of now, or nearly: to look through all of it takes a while.
+const NOW: Duration = Duration::from_secs(60);
 /// A report says how it stood; it is made anew after this.
 const FRESH: Duration = Duration::from_secs(15 * 60);
 const KEPT: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";

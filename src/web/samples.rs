@@ -12,6 +12,7 @@ use crate::archive::record::{Phase, RecordingId};
 use crate::archive::sampling::Verdict;
 use crate::archive::version::Change;
 use crate::shell::vault::annotate::{AnnotateError, Annotator, Order, Wish};
+use crate::shell::vault::catalog::CatalogError;
 use crate::shell::vault::sampling::{self, SamplingError};
 use crate::web::call::{Call, ok};
 use crate::web::problem::Problem;
@@ -34,7 +35,10 @@ pub(super) async fn list(shared: Arc<Shared>, call: Call) -> Result<Response, Pr
         for (id, given) in &queue.drawn {
             let record = records.iter().find(|record| record.id == *id);
             let details = match &ring {
-                Some(ring) => catalog.open_details(&**ring, id).await.ok().flatten(),
+                Some(ring) => match catalog.open_details(&**ring, id).await {
+                    Err(CatalogError::Damaged { .. } | CatalogError::Keys { .. }) => None,
+                    details => details?,
+                },
                 None => None,
             };
             // Whoever does not reach it any more sees that it is theirs to judge, and nothing of it.
@@ -116,6 +120,7 @@ fn problem(fault: SamplingError) -> Problem {
         SamplingError::Locked => Problem::locked(),
         SamplingError::NotDrawn(_) => Problem::not_found(fault.to_string()),
         SamplingError::Log(fault) => Problem::unlogged(&fault),
+        SamplingError::Busy => Problem::busy(fault.to_string()),
         fault => Problem::fault("drawing a sample", &fault),
     }
 }

@@ -465,6 +465,99 @@ fn plain_mail(mut stream: TcpStream, greeting: &str, after_ehlo: &str, heard: &m
     }
 }
 
+/// Somebody in between has answered ahead, in the open, to all that we say within TLS: the server's own word is waited for.
+#[test]
+fn what_was_said_before_tls_is_no_answer_within_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Trust::new(dir.path()).server();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, began) = mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.write_all(b"220 here\r\n");
+            for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+                if line.to_uppercase() != "STARTTLS" {
+                    let _ = stream.write_all(b"250-localhost\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n");
+                    continue;
+                }
+                let hello = "250-localhost\r\n250 AUTH PLAIN LOGIN\r\n";
+                let all = "235 yes\r\n250 yes\r\n250 yes\r\n250 yes\r\n354 go on\r\n250 taken\r\n221 bye\r\n";
+                let _ = stream.write_all(format!("220 go on\r\n{hello}{all}").as_bytes());
+                break;
+            }
+            let _ = sender.send(());
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let _ = StreamOwned::new(connection, stream).read_to_end(&mut Vec::new());
+        }
+    });
+    let told = Told::new(|own| {
+        fs::copy(dir.path().join("cert.pem"), own.join("cert.pem")).unwrap();
+        mail(own, port, "")
+    });
+    let (code, said) = told.test();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(began.try_recv().is_ok(), "it never came to TLS: {said}");
+}
+
+/// Whatever the vault writes into its log as an alarm, somebody is told.
+#[test]
+fn each_alarm_of_the_log_becomes_a_notice() {
+    let actions = [
+        ("glass-broken", Action::BreakGlass),
+        ("many-recordings", Action::Open),
+        ("log-rolled-back", Action::Duty),
+        ("log-forked", Action::Duty),
+        ("passkey-copied", Action::ChangeOwn),
+    ];
+    let mut words = std::collections::BTreeSet::new();
+    let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() && !path.ends_with("tests") && !path.ends_with("ui") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
+                let text = fs::read_to_string(path).unwrap();
+                let production = text.split("\nmod tests {").next().unwrap().replace("alarm\":", "alarm:");
+                let after = production.split("alarm: \"").skip(1);
+                words.extend(after.map(|rest| rest.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+    let known: std::collections::BTreeSet<_> = actions.iter().map(|(word, _)| (*word).to_owned()).collect();
+    assert_eq!(words, known);
+    for (word, action) in actions {
+        let entry = Entry {
+            schema: SCHEMA,
+            at: clock::now(),
+            actor: "user:rita".into(),
+            origin: "192.0.2.1".into(),
+            action,
+            resource: Resource::Vault,
+            reason: None,
+            outcome: Outcome::Done(serde_json::json!({ "alarm": word, "witness": "w1" })),
+        };
+        let notice = sejf::archive::notice::of_entry(7, &entry).unwrap_or_else(|| panic!("{word}"));
+        assert_eq!(notice.kind.topic(), sejf::archive::notice::Topic::Alarms);
+        assert_eq!(notice.subject, if action == Action::Duty { "witness w1" } else { "rita" });
+    }
+}
+
+/// Fewer entries than were read already: it was cut or put back.
+#[test]
+fn a_log_that_is_shorter_than_it_was_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let trust = Trust::new(dir.path());
+    let receiver = Receiver::start(&trust, &[Answer::Status("204 No Content")]);
+    let told = Told::new(|own| {
+        fs::copy(dir.path().join("cert.pem"), own.join("cert.pem")).unwrap();
+        hook(own, receiver.port, "every = '1 second'")
+    });
+    fs::write(told.home().join("notices.json"), r#"{"read":1000000}"#).unwrap();
+    let _serving = told.serve();
+    until("it is told", || receiver.got().iter().any(|got| got.body.contains(r#""kind":"log-changed""#)));
+}
+
 #[test]
 fn a_way_that_is_not_there_is_told_as_that() {
     let told = Told::new(|_| String::new());

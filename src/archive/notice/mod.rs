@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::archive::access::Action;
 use crate::archive::duties::{Came, Duty, Standing};
 use crate::archive::entry::{Entry, Outcome, Resource};
+use crate::archive::epoch::ClassName;
 use crate::archive::review::LOCKED;
 use crate::archive::review::{Review, State, Text};
 use crate::archive::sampling::{Told, Verdict};
@@ -67,6 +68,10 @@ pub enum Kind {
     ClockHalted,
     /// The log cannot be written: nothing is released.
     LogUnwritable,
+    /// The log is not what others, or we, have seen of it.
+    LogChanged,
+    /// A passkey was used that is a copy of another.
+    PasskeyCopied,
     /// Something that the vault does by itself is late.
     DutyLate,
     /// The same could not be done.
@@ -91,7 +96,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::BrokenGlass,
         Self::BulkListening,
         Self::Lockout,
@@ -99,6 +104,8 @@ impl Kind {
         Self::WormFailed,
         Self::ClockHalted,
         Self::LogUnwritable,
+        Self::LogChanged,
+        Self::PasskeyCopied,
         Self::DutyLate,
         Self::DutyFailed,
         Self::MustNotBeRecorded,
@@ -121,6 +128,8 @@ impl Kind {
             | Self::WormFailed
             | Self::ClockHalted
             | Self::LogUnwritable
+            | Self::LogChanged
+            | Self::PasskeyCopied
             | Self::DutyLate
             | Self::DutyFailed
             | Self::MustNotBeRecorded
@@ -188,6 +197,13 @@ pub fn of_entry(index: u64, entry: &Entry) -> Option<Notice> {
         (Action::Open, Outcome::Done(details)) if details.get("alarm").is_some() => {
             notice(Kind::BulkListening, user().unwrap_or_default())
         }
+        // Only receivers and witnesses have one of those.
+        (Action::Duty, Outcome::Done(details)) if details.get("alarm").is_some() => {
+            notice(Kind::LogChanged, &seen_by(details).unwrap_or_default())
+        }
+        (Action::ChangeOwn, Outcome::Done(details)) if details.get("alarm").is_some() => {
+            notice(Kind::PasskeyCopied, user().unwrap_or_default())
+        }
         (Action::SignIn, Outcome::Failed(what)) if what == LOCKED => notice(Kind::Lockout, ""),
         (Action::ManageUsers, Outcome::Done(details)) => {
             let is_asked = details.get("change").and_then(Value::as_str) == Some("ask");
@@ -210,6 +226,15 @@ pub fn of_entry(index: u64, entry: &Entry) -> Option<Notice> {
         },
         _ => None,
     }
+}
+
+/// Which receiver or witness the log has an alarm of.
+fn seen_by(details: &Value) -> Option<String> {
+    let of = |kind: &str| {
+        let name: ClassName = details.get(kind)?.as_str()?.parse().ok()?;
+        Some(format!("{kind} {name}"))
+    };
+    of("forward").or_else(|| of("witness"))
 }
 
 /// What is so for longer: told once, again each day, and no more once it is over.

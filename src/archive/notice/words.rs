@@ -116,6 +116,14 @@ fn words(kind: Kind) -> (&'static str, &'static str) {
             "ALARM: the log cannot be written, nothing is released; make room, mend the disk",
             "ALARM: nie można pisać do dziennika, nic nie jest wydawane; zwolnij miejsce, napraw dysk",
         ),
+        Kind::LogChanged => (
+            "ALARM: the log was cut, put back or forked; see sejf audit verify",
+            "ALARM: dziennik ucięto, cofnięto lub rozwidlono; zobacz sejf audit verify",
+        ),
+        Kind::PasskeyCopied => (
+            "ALARM: a passkey was copied, and is blocked; see the user's sign-ins in the log",
+            "ALARM: klucz dostępu skopiowano i zablokowano; zobacz logowania użytkownika w dzienniku",
+        ),
         Kind::DutyLate => ("ALARM: late", "ALARM: spóźnione"),
         Kind::DutyFailed => (
             "ALARM: could not be done; see sejf vault status",

@@ -22,8 +22,9 @@ pub struct Digested {
     pub unreadable: u64,
     /// Who broke the glass, and when.
     pub glass: VecDeque<(Stamp, String)>,
-    /// How many recordings somebody began to hear within an hour, at most.
-    pub heard: BTreeMap<String, Peak>,
+    /// How many recordings somebody began to hear within an hour, at most: of the last month, the most first, and after
+    /// each the most since.
+    pub heard: BTreeMap<String, VecDeque<Peak>>,
     /// Whose name was tried too often, and when last.
     pub lockouts: BTreeMap<String, Stamp>,
     /// When a token acted for somebody last.
@@ -109,12 +110,16 @@ impl Digested {
             begun.pop_front();
         }
         let count = u32::try_from(begun.len()).unwrap_or(u32::MAX);
-        let peak = self.heard.entry(who.to_owned()).or_default();
-        // What was a month ago is told no more, and hides nothing of today.
-        if count >= peak.count || at.since(peak.at) > MONTH {
-            *peak = Peak { at, count };
+        let peaks = self.heard.entry(who.to_owned()).or_default();
+        while peaks.back().is_some_and(|last| last.count <= count) {
+            peaks.pop_back();
         }
-        bound(&mut self.heard, |peak| peak.at);
+        peaks.push_back(Peak { at, count });
+        // What was a month ago is told no more, and hides nothing of later.
+        while peaks.front().is_some_and(|first| at.since(first.at) > MONTH) {
+            peaks.pop_front();
+        }
+        bound(&mut self.heard, |peaks| peaks.back().map_or_else(Stamp::default, |last| last.at));
     }
 
     fn restored(&mut self, details: &Value, at: Stamp) {

@@ -150,8 +150,11 @@ fn glass(facts: &Facts) -> Finding {
 }
 
 fn bulk(facts: &Facts, limits: &Limits) -> Finding {
-    let much = facts.log.heard.iter().filter(|(_, peak)| peak.count > limits.plays_an_hour);
-    let mut much: Vec<_> = much.filter(|(_, peak)| !is_old(peak.at, facts.now, MONTH)).collect();
+    // The most comes first.
+    let most = facts.log.heard.iter().filter_map(|(who, peaks)| {
+        peaks.iter().find(|peak| !is_old(peak.at, facts.now, MONTH)).map(|peak| (who, peak))
+    });
+    let mut much: Vec<_> = most.filter(|(_, peak)| peak.count > limits.plays_an_hour).collect();
     much.sort_by_key(|(_, peak)| std::cmp::Reverse(peak.count));
     if much.is_empty() {
         let said = Text::new(

@@ -258,8 +258,9 @@ fn the_log_tells_who_heard_much_in_an_hour() {
     for number in 0..21 {
         hear("user:fast", NOW + 3_000 + number * 60);
     }
-    assert_eq!(log.heard["user:slow"].count, 20);
-    assert_eq!((log.heard["user:fast"].count, log.heard["user:fast"].at), (21, at(NOW + 3_000 + 20 * 60)));
+    assert_eq!(log.heard["user:slow"][0].count, 20);
+    let most = log.heard["user:fast"][0];
+    assert_eq!((most.count, most.at), (21, at(NOW + 3_000 + 20 * 60)));
     let mut facts = well();
     facts.log.heard = log.heard;
     facts.now = at(NOW + DAY);
@@ -272,6 +273,25 @@ fn the_log_tells_who_heard_much_in_an_hour() {
     let refused = Outcome::Refused(Refusal::Role { needs: vec![Role::Reviewer] });
     (0..30).for_each(|n| log.absorb(&entry(NOW + n, "user:x", Action::Open, id.clone(), refused.clone())));
     assert!(log.heard.is_empty() && log.size == 30);
+}
+
+#[test]
+fn much_of_last_month_hides_nothing_of_this_one() {
+    let id = Resource::Recording(RecordingId::from_bytes([1; 16]));
+    let mut facts = well();
+    for (day, count) in [(0, 25), (29, 22), (30, 3)] {
+        for number in 0..count {
+            let seconds = NOW + day * DAY + number * 60;
+            facts.log.absorb(&entry(seconds, "user:rita", Action::Open, id.clone(), Outcome::Granted));
+        }
+    }
+    for (day, said) in [(29, Some("rita: 25")), (31, Some("rita: 22")), (61, None)] {
+        facts.now = at(NOW + day * DAY + 7_200);
+        let made = review(&facts, &Limits::default());
+        let bulk = found(&made, "bulk-listening");
+        assert_eq!(bulk.state == State::Fails, said.is_some(), "{day}: {bulk:?}");
+        assert!(said.is_none_or(|said| bulk.evidence.en.contains(said)), "{day}: {bulk:?}");
+    }
 }
 
 #[test]

@@ -10,13 +10,14 @@ use anyhow::Context;
 use ring::digest::{Context as Sha256, SHA256};
 
 use crate::archive::entry::Entry;
-use crate::archive::log_query::Format;
+use crate::archive::log_query::{Fit, Format};
 use crate::archive::record::Digest;
 use crate::cli::audit::{QueryArgs, came, granted};
 use crate::cli::vault::{HomeArg, ReasonArgs};
 
 /// Writes entries of the vault's log as JSON lines or CSV, each with its number and its hash in the log's tree. That it was
-/// done, with how many entries and the file's SHA-256, is in the log.
+/// done, with how many entries and the file's SHA-256, is in the log. One that cannot be read may be any, and is always
+/// among them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -52,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     put(format.head())?;
     vault.log.each(0, |index, bytes| -> anyhow::Result<()> {
         let entry = Entry::from_bytes(bytes).ok();
-        if entry.as_ref().map_or(query.is_everything(), |entry| query.fits(entry)) {
+        if query.fit(entry.as_ref()) != Fit::No {
             entries += 1;
             put(&format.line(index, bytes))?;
         }

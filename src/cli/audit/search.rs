@@ -4,13 +4,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::archive::entry::{Entry, Resource};
-use crate::archive::log_query::{Format, Went, details};
+use crate::archive::log_query::{Fit, Format, Went, details};
 use crate::cli::audit::{QueryArgs, came, granted};
 use crate::cli::scope::second;
 use crate::cli::text::clean_line;
 use crate::cli::vault::{HomeArg, ReasonArgs};
 
-/// Prints entries of the vault's log, a line each, oldest first. That they were read is in the log too.
+/// Prints entries of the vault's log, a line each, oldest first. That they were read is in the log too. One that cannot be
+/// read may be any, and is always among them; so is, with `--recording`, one that names only some of its recordings.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -34,14 +35,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (mut lines, mut shown) = (std::collections::VecDeque::new(), 0_u64);
     vault.log.each(0, |index, bytes| -> anyhow::Result<()> {
         let entry = Entry::from_bytes(bytes).ok();
-        // One that cannot be read may be any.
-        if !entry.as_ref().map_or(query.is_everything(), |entry| query.fits(entry)) {
+        let fit = query.fit(entry.as_ref());
+        if fit == Fit::No {
             return Ok(());
         }
         shown += 1;
         let line = match (args.json, entry) {
             (true, _) => Format::Jsonl.line(index, bytes).trim_end().to_owned(),
-            (false, Some(entry)) => clean_line(&line(index, &entry)),
+            (false, Some(entry)) => clean_line(&(line(index, &entry) + &perhaps(fit, &entry.resource))),
             (false, None) => format!("{index}  an entry that cannot be read, of {} bytes", bytes.len()),
         };
         match args.last {
@@ -73,6 +74,15 @@ fn line(index: u64, entry: &Entry) -> String {
     format!("{index}  {at}  {actor} from {origin}: {action} {on}{reason}: {went} {more}")
         .trim_end()
         .to_owned()
+}
+
+fn perhaps(fit: Fit, resource: &Resource) -> String {
+    match resource {
+        Resource::Recordings { count, .. } if fit == Fit::May => {
+            format!(" [one of {count} recordings may be it]")
+        }
+        _ => String::new(),
+    }
 }
 
 fn on(resource: &Resource) -> String {

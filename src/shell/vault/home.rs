@@ -52,6 +52,7 @@ use crate::shell::vault::log::{Denied, VaultLog};
 use crate::shell::vault::matters::MattersError;
 use crate::shell::vault::place::{self, Patience, Place, PlaceError};
 use crate::shell::vault::reapply;
+use crate::shell::vault::sampling::Draws;
 
 /// A vault that is begun.
 pub struct Vault {
@@ -67,6 +68,10 @@ pub struct Vault {
     pub keys: KeyStore,
     /// What its log says, as far as it was read.
     digested: Mutex<Digested>,
+    /// Samples that are being drawn.
+    pub(in crate::shell::vault) draws: Draws,
+    /// Who reviews all of it for somebody who waits: one at a time.
+    pub(crate) reviewing: tokio::sync::Mutex<()>,
     signer: SignerText,
 }
 
@@ -258,7 +263,17 @@ impl Vault {
         let log_signer = signer.clone();
         let sign = move || Signer::from_text(&log_signer.0).expect("it was read when the vault was opened");
         let log = VaultLog::new(&home.join(LOG), sign, Box::new(RealDisk::new(false)));
-        Ok(Self { home: home.into(), config, log, key, keys, digested: Mutex::default(), signer })
+        Ok(Self {
+            home: home.into(),
+            config,
+            log,
+            key,
+            keys,
+            digested: Mutex::default(),
+            draws: Draws::default(),
+            reviewing: tokio::sync::Mutex::default(),
+            signer,
+        })
     }
 
     /// What signs certificates and reports of this vault.

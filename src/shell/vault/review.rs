@@ -49,6 +49,9 @@ pub enum ReviewError {
     /// The vault.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// Somebody else waits for one.
+    #[error("the archive is being reviewed for somebody else: try again in a moment")]
+    Busy,
     /// The report cannot be signed.
     #[error("signing the report: {0}")]
     Note(#[from] crate::seal::note::NoteError),
@@ -63,6 +66,23 @@ pub async fn make(vault: &Vault, catalog: Option<&Catalog>) -> Result<Review, Re
         tracing::warn!("keeping the last review: {fault}");
     }
     Ok(made)
+}
+
+/// The last one, where it is younger than that; else another, which is made for one at a time.
+pub async fn younger_than(
+    age: Duration,
+    vault: &Vault,
+    catalog: Option<&Catalog>,
+) -> Result<Review, ReviewError> {
+    let now = clock::now();
+    let is_of_now = |made: &Review| made.at <= now && now.since(made.at) < age;
+    if let Some(made) =
+        last(&vault.home).filter(|made| is_of_now(made) && made.vault == vault.key.to_string())
+    {
+        return Ok(made);
+    }
+    let _turn = vault.reviewing.try_lock().map_err(|_| ReviewError::Busy)?;
+    make(vault, catalog).await
 }
 
 /// The same for somebody: whether they may see it, the log has first.

@@ -1,5 +1,9 @@
 //! The sampling queue of this vault: draws, and verdicts. The log is what keeps them.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use crate::archive::access::{Action, Actor, Grant};
 use crate::archive::entry::Outcome;
 use crate::archive::reach::Belongs;
@@ -35,9 +39,34 @@ pub enum SamplingError {
          with `sejf vault running unlock`"
     )]
     Locked,
+    /// Somebody else looks through all recordings now.
+    #[error("a sample is being drawn for somebody else: try again in a moment")]
+    Busy,
     /// Not of this sample.
     #[error("recording {0} was not drawn for you in this quarter: see which were")]
     NotDrawn(RecordingId),
+}
+
+/// What is known of draws besides the log: to draw is to look through all recordings of a quarter.
+#[derive(Debug, Default)]
+pub(in crate::shell::vault) struct Draws {
+    /// One at a time.
+    turn: tokio::sync::Mutex<()>,
+    /// For whom there was nothing, and when.
+    none: Mutex<BTreeMap<String, (Quarter, Instant)>>,
+}
+
+impl Draws {
+    fn was_none(&self, quarter: Quarter, reviewer: &str) -> bool {
+        let none = self.none.lock().unwrap_or_else(PoisonError::into_inner);
+        none.get(reviewer).is_some_and(|(of, at)| *of == quarter && at.elapsed() < NONE_LASTS)
+    }
+
+    fn is_none(&self, quarter: Quarter, reviewer: &str) {
+        let mut none = self.none.lock().unwrap_or_else(PoisonError::into_inner);
+        none.retain(|_, (_, at)| at.elapsed() < NONE_LASTS);
+        none.insert(reviewer.to_owned(), (quarter, clock::monotonic()));
+    }
 }
 
 /// What is drawn for somebody of the quarter that is over; drawn now where it is the first time. `actor` has the roles that
@@ -50,6 +79,14 @@ pub async fn queue(
     grant: &Grant,
 ) -> Result<(Quarter, Queue), SamplingError> {
     let quarter = Sampling::current(clock::now());
+    if let Some(known) = known(vault, quarter, grant.actor())? {
+        return Ok((quarter, known));
+    }
+    if vault.config.review.sample == 0 || vault.draws.was_none(quarter, grant.actor()) {
+        return Ok((quarter, Queue::default()));
+    }
+    let _turn = vault.draws.turn.try_lock().map_err(|_| SamplingError::Busy)?;
+    // It may have been drawn just before.
     if let Some(known) = known(vault, quarter, grant.actor())? {
         return Ok((quarter, known));
     }
@@ -70,7 +107,11 @@ pub async fn queue(
         for record in page.iter().filter(|record| record.files.iter().any(|file| is_sound(&file.name))) {
             if is_limited {
                 let ring = ring.ok_or(SamplingError::Locked)?;
-                let details = catalog.open_details(ring, &record.id).await.ok().flatten();
+                let details = match catalog.open_details(ring, &record.id).await {
+                    // Who spoke is not to be known: it is within the reach of those alone who reach all.
+                    Err(CatalogError::Damaged { .. }) => None,
+                    details => details?,
+                };
                 let belongs = details.map(|details| Belongs::of(&details, &vault.config.teams));
                 if !actor.reaches(Action::Open, &belongs.unwrap_or_default()) {
                     continue;
@@ -81,7 +122,8 @@ pub async fn queue(
     }
     let (ids, of) = lot.drawn();
     if ids.is_empty() {
-        // Nothing was within reach: what comes late may still be drawn.
+        // Nothing was within reach: what comes late may still be drawn, in a while.
+        vault.draws.is_none(quarter, grant.actor());
         return Ok((quarter, Queue::default()));
     }
     let told = Told::Drawn { quarter, reviewer: grant.actor().into(), of, ids };
@@ -120,3 +162,4 @@ fn is_sound(name: &str) -> bool {
 }
 
 const PAGE: u32 = 500;
+const NONE_LASTS: Duration = Duration::from_secs(3_600);

@@ -156,3 +156,35 @@ fn samples_are_within_reach_stay_the_same_and_are_judged_by_whose_they_are() {
         assert_eq!(texts.iter().filter(|text| text.contains(r#""drawn":"#)).count(), 2);
     });
 }
+
+#[test]
+fn reviews_and_draws_are_made_one_at_a_time_and_not_again_at_once() {
+    wait(async {
+        let world = World::new().await;
+        world.user("olga", roles(Role::Operator, Reach::All));
+        let (olga, vault) = (world.browser("olga", 0), world.shared.vault());
+        let review = async || world.ask("review", "/api/v1/review", Some(&olga), &Value::Null).await;
+        let turn = vault.reviewing.try_lock().unwrap();
+        let (status, busy) = review().await;
+        assert_eq!((status.as_u16(), kind(&busy)), (503, "busy"), "{busy}");
+        drop(turn);
+        let (_, first) = review().await;
+        assert!(first["at"].is_string(), "{first}");
+        assert_eq!(review().await.1["at"], first["at"]);
+
+        world.user("nina", roles(Role::Reviewer, Reach::of(["sales".to_owned()], [])));
+        let nina = world.browser("nina", 0);
+        let count = async || {
+            let (_, drawn) = world.ask("samples", "/api/v1/samples", Some(&nina), &Value::Null).await;
+            drawn["samples"].as_array().unwrap_or_else(|| panic!("{drawn}")).len()
+        };
+        assert_eq!(count().await, 0);
+        let (from, _) = Sampling::current(clock::now()).range();
+        world.take_in_at(&[(from.as_unix_nanos() / 1_000_000_000 + 86_400, "jana")]).await;
+        assert_eq!(count().await, 0, "that there is nothing is good for an hour");
+        world.user("nora", roles(Role::Reviewer, Reach::of(["sales".to_owned()], [])));
+        let nora = world.browser("nora", 0);
+        let (_, drawn) = world.ask("samples", "/api/v1/samples", Some(&nora), &Value::Null).await;
+        assert_eq!(drawn["samples"].as_array().map(Vec::len), Some(1), "{drawn}");
+    });
+}

@@ -788,6 +788,7 @@ const STRINGS = {
   "problem.second-person": ["This takes another person.", "To wymaga drugiej osoby."],
   "problem.roles-conflict": ["Nobody has these roles together.", "Nikt nie ma tych ról jednocześnie."],
   "problem.too-many": ["Too often: try again in {seconds} s.", "Zbyt często: spróbuj za {seconds} s."],
+  "problem.busy": ["This is being done for somebody else now: try again in {seconds} s.", "Robi się to właśnie dla kogoś innego: spróbuj za {seconds} s."],
   "problem.locked": ["The vault is locked: a custodian has to unlock it.", "Skarbiec jest zablokowany: powiernik musi go odblokować."],
   "problem.unlogged": ["Nothing is done, because the log cannot be written.", "Nic nie zrobiono, bo nie można pisać do dziennika."],
   "problem.nothing": ["There is nothing of it here.", "Nic z tego tu nie ma."],

@@ -18,14 +18,19 @@ use crate::support::text;
 
 /// A receiver in the test: what each connection has brought to its end.
 #[derive(Clone)]
-struct Receiver {
-    address: SocketAddr,
+pub(super) struct Receiver {
+    pub(super) address: SocketAddr,
     whole: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Receiver {
     /// The first `broken` connections are broken off in the middle. `answer` is said at the end.
-    fn start(listener: TcpListener, config: ServerConfig, broken: usize, answer: &'static str) -> Self {
+    pub(super) fn start(
+        listener: TcpListener,
+        config: ServerConfig,
+        broken: usize,
+        answer: &'static str,
+    ) -> Self {
         let receiver = Self { address: listener.local_addr().unwrap(), whole: Arc::default() };
         let (whole, config) = (Arc::clone(&receiver.whole), Arc::new(config));
         std::thread::spawn(move || {
@@ -243,6 +248,57 @@ fn over_https_what_is_refused_is_sent_again_and_a_log_that_was_put_back_alarms()
     assert_eq!(home.standing("lake")["wrong"], true);
 }
 
+/// Its file is what says how far it is, also while the vault runs.
+#[test]
+fn a_receiver_begins_anew_where_what_is_kept_of_it_is_removed() {
+    let home = Home::new();
+    std::fs::create_dir(home.path("files")).unwrap();
+    home.configure(&format!(
+        "[[audit.forward]]\nname = \"files\"\nkind = \"file\"\nfolder = {:?}\n",
+        home.path("files")
+    ));
+    home.grow(10);
+    let _running = home.serve();
+    let first = || -> usize {
+        let files = std::fs::read_dir(home.path("files")).unwrap().map(|file| file.unwrap().path());
+        let lines = files.flat_map(|file| crate::support::lines(&std::fs::read(file).unwrap()));
+        lines.filter(|line| line["index"] == 0).count()
+    };
+    until("it has all", || first() == 1 && home.standing("files")["behind"] == 0);
+    std::fs::remove_file(home.path("home/audit/forward-files.json")).unwrap();
+    until("it has all again", || first() == 2 && home.standing("files")["behind"] == 0);
+}
+
+/// Somebody in between closes for a receiver that has read nothing of what was sent.
+#[test]
+fn syslog_counts_as_taken_once_the_receiver_has_closed_within_tls() {
+    let home = Home::new();
+    home.grow(3);
+    let siem = Authority::open(&home.path("siem"), "siem", clock::now()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, config) = (listener.local_addr().unwrap(), siem.web_config(&[], clock::now()).unwrap());
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
+            while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+            let _ = stream.sock.shutdown(std::net::Shutdown::Both);
+        }
+    });
+    for (name, more) in [("strict", ""), ("lax", "close_notify = false\n")] {
+        home.configure(&format!(
+            "[[audit.forward]]\nname = \"{name}\"\nkind = \"syslog\"\naddress = \"{address}\"\nauthority = {:?}\n{more}",
+            home.path("siem/authority.pem")
+        ));
+    }
+    let _running = home.serve();
+    until("the one without it has all", || home.standing("lax")["behind"] == 0);
+    until("the other is not taken to have", || !home.standing("strict")["fault"].is_null());
+    let strict = home.standing("strict");
+    assert_eq!(strict["size"], 0);
+    assert!(strict["fault"]["words"].as_str().unwrap().contains("close_notify"), "{strict}");
+}
+
 /// What others make of it: rsyslog (`SEJF_TEST_RSYSLOGD`, with its modules in `SEJF_TEST_RSYSLOG_MODULES`, or the usual
 /// places).
 #[test]
@@ -282,7 +338,8 @@ fn rsyslog_reads_every_entry() {
     rsyslog.args(["-n", "-i", &path("rsyslog.pid"), "-f", &path("rsyslog.conf")]);
     let _rsyslog = super::Running(rsyslog.spawn().unwrap());
     home.configure(&format!(
-        "[[audit.forward]]\nname = \"siem\"\nkind = \"syslog\"\naddress = \"127.0.0.1:{port}\"\nauthority = {:?}\n",
+        "[[audit.forward]]\nname = \"siem\"\nkind = \"syslog\"\naddress = \"127.0.0.1:{port}\"\nauthority = {:?}\n\
+         close_notify = false\n",
         home.path("ca.pem")
     ));
     let running = home.serve();

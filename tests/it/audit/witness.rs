@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
+use sejf::shell::clock;
 use sejf::shell::vault::home::Vault;
+use sejf::shell::vault::intake::tls::Authority;
 use serde_json::json;
 
+use super::forward::Receiver;
 use super::{Home, Running, copy_dir, put_back, until};
 use crate::support::text;
 
@@ -84,4 +88,28 @@ fn a_witness_attests_what_goes_on_and_sees_what_was_put_back() {
     assert_eq!(home.standing("w1")["wrong"], true);
     vault.stop();
     running_witness.stop();
+}
+
+/// Whatever length it declares, or none.
+#[test]
+fn of_a_witness_that_says_too_much_not_all_is_read() {
+    let home = Home::new();
+    let (running, key, _) = witness(&home, "127.0.0.1:0");
+    running.stop();
+    let other = Authority::open(&home.path("other"), "other", clock::now()).unwrap();
+    let endless = "x".repeat(4 << 20);
+    let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{endless}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = other.web_config(&[], clock::now()).unwrap();
+    let receiver = Receiver::start(listener, config, 0, Box::leak(answer.into_boxed_str()));
+    home.configure(&format!(
+        "[[audit.witness]]\nname = \"w1\"\nurl = \"https://{}\"\nkey = {key:?}\nauthority = {:?}\n",
+        receiver.address,
+        home.path("other/authority.pem")
+    ));
+    let _vault = home.serve();
+    let fault = || home.standing("w1")["fault"]["words"].as_str().map(str::to_owned);
+    until("it has asked", || fault().is_some());
+    let fault = fault().unwrap();
+    assert!(fault.contains("its answer is too long"), "{fault}");
 }

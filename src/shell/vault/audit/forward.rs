@@ -1,8 +1,8 @@
 //! Each entry of the log to a receiver, in order, at least once.
 //!
 //! What was sent counts as taken once the receiver says so: HTTPS by its status, a file by what is on the disk. Syslog has no
-//! word for it, so each lot is a connection of its own, and counts once the receiver has read to its end and closed: what is
-//! left unread there comes back as a reset.
+//! word for it, so each lot is a connection of its own, and counts once the receiver has read to its end and closed, within
+//! TLS: whoever is in between can close for it, and cannot say that.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -37,6 +37,8 @@ pub(super) struct Forward {
 struct Lot {
     first: u64,
     entries: Vec<Vec<u8>>,
+    /// There are more than go together.
+    is_full: bool,
 }
 
 impl Forward {
@@ -75,7 +77,8 @@ impl Forward {
         });
         let count = fits.count().max(1).min(entries.len());
         entries.truncate(count);
-        Ok((!entries.is_empty()).then_some(Lot { first: from, entries }))
+        let is_full = from + (entries.len() as u64) < size;
+        Ok((!entries.is_empty()).then_some(Lot { first: from, entries, is_full }))
     }
 
     async fn send(&self, lot: &Lot) -> Result<(), Fault> {
@@ -84,10 +87,10 @@ impl Forward {
             certificate.as_ref().zip(key.as_ref()).map(|(one, other)| (home.join(one), home.join(other)))
         };
         match &self.config.to {
-            Receiver::Syslog { address, tls_name, authority, certificate, key } => {
+            Receiver::Syslog { address, tls_name, authority, certificate, key, close_notify } => {
                 let name = tls_name.as_deref().unwrap_or_else(|| host_of(address));
                 let tls = config(&home.join(authority), own(certificate, key).as_ref())?;
-                let sent = timeout(PATIENCE, self.syslog(address, name, tls, lot)).await;
+                let sent = timeout(PATIENCE, self.syslog(address, (name, *close_notify), tls, lot)).await;
                 sent.unwrap_or_else(|_| Err(Fault::Later(format!("`{address}` does not take it in time"))))
             }
             Receiver::Https { url, authority, token, certificate, key } => {
@@ -107,7 +110,7 @@ impl Forward {
     async fn syslog(
         &self,
         address: &str,
-        name: &str,
+        (name, has_word): (&str, bool),
         tls: rustls::ClientConfig,
         lot: &Lot,
     ) -> Result<(), Fault> {
@@ -131,8 +134,14 @@ impl Forward {
             match stream.read(&mut rest).await {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                // Closed without TLS's word for it, as some do. It has read all: else it were a reset.
-                Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+                // Closed without TLS's word for it. Where it has none that is all there is.
+                Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof && !has_word => return Ok(()),
+                Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(Fault::Later(format!(
+                        "`{address}` closes without TLS's close_notify, so nobody knows whether it has taken what was \
+                         sent: `close_notify = false` where it never sends one"
+                    )));
+                }
                 Err(fault) => return Err(later("waiting for the end of")(fault)),
             }
         }
@@ -141,17 +150,17 @@ impl Forward {
 
 impl Job for Forward {
     const EVERY: Duration = Duration::from_secs(1);
-    const AFTER: Duration = Duration::ZERO;
 
-    async fn step(&self, reached: &Reached) -> Result<Reached, Fault> {
-        let Some(lot) = self.next(reached).await? else { return Ok(reached.clone()) };
+    async fn step(&self, reached: &Reached) -> Result<(Reached, bool), Fault> {
+        let Some(lot) = self.next(reached).await? else { return Ok((reached.clone(), false)) };
         self.send(&lot).await?;
-        Ok(Reached {
+        let reached = Reached {
             size: lot.first + lot.entries.len() as u64,
             leaf: lot.entries.last().map(|entry| leaf(entry)),
             at: Some(clock::now()),
             fault: None,
-        })
+        };
+        Ok((reached, lot.is_full))
     }
 }
 

@@ -53,6 +53,24 @@ pub struct Trouble {
     /// Where the log itself is not what it was: the alarm that the log has.
     #[serde(default)]
     pub alarm: Option<String>,
+    /// Whether the log has it.
+    #[serde(default)]
+    pub told: bool,
+}
+
+impl Trouble {
+    /// What there is after another fault, and whether the log is to have it now: an alarm at once, and what is only in the
+    /// way once it has lasted. Else one that takes a little at a time would have the log grow by itself, without end.
+    fn after(before: Option<Self>, fault: &Fault, now: Stamp) -> (Self, bool) {
+        let alarm = match fault {
+            Fault::Alarm { alarm, .. } => Some((*alarm).to_owned()),
+            Fault::Later(_) => before.as_ref().and_then(|before| before.alarm.clone()),
+        };
+        let (since, was_told) = before.as_ref().map_or((now, false), |before| (before.since, before.told));
+        let is_new_alarm = alarm.is_some() && before.is_none_or(|before| before.alarm != alarm);
+        let is_due = is_new_alarm || (!was_told && now.since(since) >= LASTING);
+        (Self { since, words: fault.to_string(), alarm, told: was_told || is_due }, is_due)
+    }
 }
 
 /// How a receiver or a witness stands, for people.
@@ -106,7 +124,7 @@ fn signed_size(vault: &Vault) -> u64 {
 impl Reached {
     /// What cannot be read is begun anew: a receiver gets an entry twice rather than not at all.
     fn load(home: &Path, kind: &str, name: &str) -> Self {
-        let read = std::fs::read(home.join(DIR).join(file_name(kind, name))).ok();
+        let read = std::fs::read(path_of(home, kind, name)).ok();
         read.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
@@ -120,6 +138,10 @@ fn make_dir(home: &Path) -> Result<PathBuf, VaultError> {
     let dir = home.join(DIR);
     std::fs::create_dir_all(&dir).map_err(io_error("making folder", &dir))?;
     Ok(dir)
+}
+
+fn path_of(home: &Path, kind: &str, name: &str) -> PathBuf {
+    home.join(DIR).join(file_name(kind, name))
 }
 
 fn file_name(kind: &str, name: &str) -> String {
@@ -150,12 +172,10 @@ pub fn work(vault: &Arc<Vault>, stop: &Stop) {
 
 /// Something that is done again and again for one receiver or witness.
 trait Job: Send + 'static {
-    /// Brings it further, from where it is. How far it is then.
-    fn step(&self, reached: &Reached) -> impl Future<Output = Result<Reached, Fault>> + Send;
-    /// How long it is left alone where nothing is behind.
+    /// Brings it further, from where it is. How far it is then, and whether there is more than went at once.
+    fn step(&self, reached: &Reached) -> impl Future<Output = Result<(Reached, bool), Fault>> + Send;
+    /// How long it is left alone where there is not.
     const EVERY: Duration;
-    /// How long after it was brought further.
-    const AFTER: Duration;
 }
 
 /// Why one is not brought further.
@@ -171,11 +191,17 @@ enum Fault {
 
 async fn run<J: Job>(vault: Arc<Vault>, kind: &'static str, name: String, job: J, stop: Stop) {
     let mut reached = Reached::load(&vault.home, kind, &name);
-    let mut rest = Duration::ZERO;
+    let path = path_of(&vault.home, kind, &name);
+    let (mut rest, mut is_kept) = (Duration::ZERO, path.exists());
+    // Somebody has it begin anew.
+    let is_gone = |is_kept: bool| is_kept && matches!(path.try_exists(), Ok(false));
     while !stop.asked() {
         let begun = clock::monotonic();
         while !stop.asked() && begun.elapsed() < rest {
             tokio::time::sleep(TICK.min(rest)).await;
+        }
+        if is_gone(is_kept) {
+            (reached, is_kept) = (Reached::default(), false);
         }
         // Cheaper than to open the log, and all that is needed to see that nothing is new.
         if rest > Duration::ZERO && reached.fault.is_none() && signed_size(&vault) == reached.size {
@@ -185,13 +211,16 @@ async fn run<J: Job>(vault: Arc<Vault>, kind: &'static str, name: String, job: J
             done = job.step(&reached) => done,
             () = asked(&stop) => return,
         };
+        if is_gone(is_kept) {
+            continue;
+        }
         match done {
-            Ok(next) => {
-                if let Some(Trouble { since, .. }) = &reached.fault {
+            Ok((next, is_more)) => {
+                if let Some(Trouble { since, told: true, .. }) = &reached.fault {
                     tracing::warn!(kind, name, "works again");
                     tell(&vault, kind, &name, json!({ "works_again": next.size, "failed_since": since }));
                 }
-                rest = if next.size > reached.size { J::AFTER } else { J::EVERY };
+                rest = if is_more { Duration::ZERO } else { J::EVERY };
                 reached = Reached { fault: None, ..next };
             }
             Err(fault) => {
@@ -199,29 +228,25 @@ async fn run<J: Job>(vault: Arc<Vault>, kind: &'static str, name: String, job: J
                 note(&vault, kind, &name, &mut reached, &fault);
             }
         }
-        if let Err(fault) = reached.save(&vault.home, kind, &name) {
-            tracing::error!(kind, name, "writing down how far it is: {fault}");
+        match reached.save(&vault.home, kind, &name) {
+            Ok(()) => is_kept = true,
+            Err(fault) => tracing::error!(kind, name, "writing down how far it is: {fault}"),
         }
     }
 }
 
-/// The log has the first of a row of faults, and each other alarm: never one a try, which would have it grow by itself.
+/// The log has a row of faults once, and each other alarm: never one a try, which would have it grow by itself.
 fn note(vault: &Vault, kind: &'static str, name: &str, reached: &mut Reached, fault: &Fault) {
-    let (words, before) = (fault.to_string(), reached.fault.take());
-    let alarm = match fault {
-        Fault::Alarm { alarm, .. } => Some((*alarm).to_owned()),
-        Fault::Later(_) => before.as_ref().and_then(|before| before.alarm.clone()),
-    };
-    if before.as_ref().is_none_or(|before| before.alarm != alarm) {
-        tracing::error!(kind, name, "{words}");
-        let mut details = json!({ "fault": words });
-        if let Some(alarm) = &alarm {
+    let (trouble, is_due) = Trouble::after(reached.fault.take(), fault, clock::now());
+    if is_due {
+        tracing::error!(kind, name, "{}", trouble.words);
+        let mut details = json!({ "fault": trouble.words });
+        if let Some(alarm) = &trouble.alarm {
             details["alarm"] = json!(alarm);
         }
         tell(vault, kind, name, details);
     }
-    let since = before.map_or_else(clock::now, |before| before.since);
-    reached.fault = Some(Trouble { since, words, alarm });
+    reached.fault = Some(trouble);
 }
 
 /// An entry of the vault's own. One that cannot be written is told by whoever writes the next.
@@ -251,7 +276,39 @@ const WITNESSED: &str = "witnessed";
 const TICK: Duration = Duration::from_millis(100);
 const SHORT: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_secs(60);
+/// What is in the way for as long, the log has.
+const LASTING: Duration = Duration::from_secs(60);
 /// One that is behind for longer is something for people.
 const BEHIND_MAX: Duration = Duration::from_secs(600);
 /// The same where the vault may not have run: a day.
 const LEFT_MAX: Duration = Duration::from_secs(86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A receiver that refuses each other lot, and one that is away.
+    #[test]
+    fn the_log_has_what_lasts_once_and_an_alarm_at_once() {
+        let at = |seconds: u64| Stamp::from_unix_nanos((1_795_000_000 + seconds) * 1_000_000_000);
+        let away = || Fault::Later("503".into());
+        let told = (0..1_000).filter(|turn| Trouble::after(None, &away(), at(turn * 2)).1).count();
+        assert_eq!(told, 0);
+        let (mut before, mut told) = (None, Vec::new());
+        for seconds in 0..600 {
+            let (trouble, is_due) = Trouble::after(before, &away(), at(seconds));
+            assert_eq!(trouble.told, seconds >= 60);
+            told.extend(is_due.then_some(seconds));
+            before = Some(trouble);
+        }
+        assert_eq!(told, [60]);
+        let forked = Fault::Alarm { alarm: "log-forked", words: "another".into() };
+        let (alarmed, is_due) = Trouble::after(None, &forked, at(0));
+        assert!(is_due && alarmed.told);
+        // That it is away besides changes nothing of that.
+        let (alarmed, is_due) = Trouble::after(Some(alarmed), &away(), at(600));
+        assert_eq!((alarmed.alarm.as_deref(), is_due), (Some("log-forked"), false));
+        let back = Fault::Alarm { alarm: "log-rolled-back", words: "shorter".into() };
+        assert!(Trouble::after(Some(alarmed), &back, at(601)).1);
+    }
+}

@@ -47,6 +47,10 @@ pub enum Receiver {
         /// PEM of its key.
         #[serde(default)]
         key: Option<PathBuf>,
+        /// Whether it ends a connection within TLS, as RFC 5425 has it: what was sent counts as taken then. False where it
+        /// never does: it counts once the connection is closed then, by whomever.
+        #[serde(default = "yes")]
+        close_notify: bool,
     },
     /// JSON lines, sent with POST.
     Https {
@@ -145,6 +149,10 @@ impl WitnessConfig {
             )
         })
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn is_https(url: &str) -> bool {

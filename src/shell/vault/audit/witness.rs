@@ -77,12 +77,17 @@ impl Witness {
         let client = client(tls.map_err(|fault| Fault::Later(fault.to_string()))?)?;
         let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
         let later = |fault: reqwest::Error| Fault::Later(format!("asking `{url}`: {}", causes(&fault)));
-        let answer = client.post(&url).body(ask.to_text()).send().await.map_err(later)?;
+        let mut answer = client.post(&url).body(ask.to_text()).send().await.map_err(later)?;
         let status = answer.status();
-        if answer.content_length().is_some_and(|length| length > ANSWER_BYTES_MAX) {
-            return Err(Fault::Later(format!("asking `{url}`: its answer is too long")));
+        let mut bytes = Vec::new();
+        while let Some(part) = answer.chunk().await.map_err(later)? {
+            // Whatever length it has declared.
+            if bytes.len() + part.len() > ANSWER_BYTES_MAX {
+                return Err(Fault::Later(format!("asking `{url}`: its answer is too long")));
+            }
+            bytes.extend_from_slice(&part);
         }
-        let text = answer.text().await.map_err(later)?;
+        let text = String::from_utf8_lossy(&bytes);
         match status {
             StatusCode::OK => {
                 let key: CosignerKey =
@@ -109,20 +114,19 @@ impl Witness {
 
 impl Job for Witness {
     const EVERY: Duration = Duration::from_secs(10);
-    const AFTER: Duration = Self::EVERY;
 
-    async fn step(&self, reached: &Reached) -> Result<Reached, Fault> {
+    async fn step(&self, reached: &Reached) -> Result<(Reached, bool), Fault> {
         let mut old = reached.size;
         for _ in 0..TRIES {
             let (checkpoint, ask) = self.ask_from(old).await?;
             if checkpoint.size == reached.size && reached.fault.is_none() {
-                return Ok(reached.clone());
+                return Ok((reached.clone(), false));
             }
             match self.post(&checkpoint, &ask).await? {
                 Said::Cosigned(lines) => {
                     keep(&self.vault.home, &checkpoint, &ask.note, &lines)?;
                     let (size, at) = (checkpoint.size, Some(clock::now()));
-                    return Ok(Reached { size, leaf: None, at, fault: None });
+                    return Ok((Reached { size, leaf: None, at, fault: None }, false));
                 }
                 Said::Knows(size) if size > checkpoint.size => {
                     return Err(self.rolled_back(size, checkpoint.size));
@@ -175,7 +179,7 @@ fn superfluous(kept: &BTreeMap<u64, u64>) -> Vec<u64> {
 }
 
 const TRIES: usize = 3;
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 const NEWEST_KEPT: usize = 100;
 const DAY_S: u64 = 86_400;
 

@@ -87,6 +87,9 @@ impl Worker {
             queue.add(&self.digest(made.as_ref(), now), channels);
         }
         let size = log.signed()?.size;
+        if queue.read.is_some_and(|read| read > size) {
+            queue.add(&Notice::new(Kind::LogChanged, "", now), channels);
+        }
         // Of what was before the first time nobody is told now; nor where the log was put back.
         let from = queue.read.filter(|read| *read <= size).unwrap_or(size);
         queue.read = Some(from);

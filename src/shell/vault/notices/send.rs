@@ -111,7 +111,7 @@ async fn connect(
         MailTls::Starttls => {
             let stream =
                 TcpStream::connect((server, port.unwrap_or(587))).await.map_err(|error| said(&error))?;
-            let stream = Box::new(Bounded { stream, left: ANSWER_BYTES_MAX });
+            let stream = Box::new(Bounded { stream, left: ANSWER_BYTES_MAX, is_tls: false });
             let made = AsyncSmtpConnection::connect_with_transport(stream, &hello).await;
             let mut connection = made.map_err(|error| said(&error))?;
             if !connection.can_starttls() {
@@ -126,11 +126,13 @@ async fn connect(
 }
 
 /// What a server says before it has proved who it is comes to an end, whoever it is: all of it is looked through again
-/// with each line.
+/// with each line. And before TLS it is read byte by byte: what was read ahead would count as said within it.
 #[derive(Debug)]
 struct Bounded {
     stream: TcpStream,
     left: usize,
+    /// We have begun a handshake.
+    is_tls: bool,
 }
 
 impl AsyncTokioStream for Bounded {
@@ -148,6 +150,14 @@ impl AsyncRead for Bounded {
         if self.left == 0 {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "it says too much")));
         }
+        if !self.is_tls && buffer.remaining() > 0 {
+            let mut byte = [0];
+            let mut one = ReadBuf::new(&mut byte);
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut one);
+            buffer.put_slice(one.filled());
+            self.left -= one.filled().len();
+            return read;
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.left = self.left.saturating_sub(buffer.filled().len() - before);
@@ -161,6 +171,7 @@ impl AsyncWrite for Bounded {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.is_tls |= bytes.first() == Some(&TLS_HANDSHAKE);
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -281,5 +292,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Of a mail server, with its certificates.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How a record of it begins; no command does.
+const TLS_HANDSHAKE: u8 = 0x16;
 const SECRET_BYTES_MIN: usize = 32;
 const FAULT_CHARS_MAX: usize = 400;
