@@ -12,7 +12,6 @@ use crate::archive::copies::{CopyState, PlaceFacts};
 use crate::archive::duties::Standing as Duty;
 use crate::archive::epoch::Epoch;
 use crate::archive::reach::Belongs;
-use crate::archive::record::RecordingId;
 use crate::base::text::steers;
 use crate::shell::clock;
 use crate::shell::vault::catalog::copies::{PlaceCounts, Standing};
@@ -38,9 +37,6 @@ pub(super) async fn copies(shared: Arc<Shared>, call: Call) -> Result<Response, 
         let (counts, places) = (catalog.standing_counts().await?, catalog.places().await?);
         let (copies, epochs) = (catalog.copy_counts().await?, catalog.count_epochs().await?);
         let lost = catalog.copies_lost(LOST_MAX).await?;
-        let on_media = catalog.offline_copies(&lost).await?;
-        let is_kept = |id: &RecordingId| on_media.iter().any(|(kept, medium)| kept == id && medium.is_whole);
-        let lost: Vec<_> = lost.into_iter().filter(|id| !is_kept(id)).collect();
         let count = |which| counts.get(&which).copied().unwrap_or_default();
         let classes = vault.config.classes.iter().map(|class| {
             let of = epochs.iter().filter(|one| one.epoch.class == class.name);
