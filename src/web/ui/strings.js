@@ -558,6 +558,7 @@ const STRINGS = {
   "retention.clock": ["Nothing is destroyed, because the clock is not trusted.", "Nic nie zostanie zniszczone, bo zegar nie jest wiarygodny."],
   "retention.now": ["What would happen now", "Co stałoby się teraz"],
   "retention.looking": ["Looking through all recordings…", "Przeglądanie wszystkich nagrań…"],
+  "retention.later": ["What happens today is looked up again when the destruction has ended.", "To, co stanie się dzisiaj, zostanie sprawdzone ponownie po zakończeniu niszczenia."],
   "retention.again": ["Look again", "Sprawdź ponownie"],
   "retention.why": ["What, and why", "Co i dlaczego"],
   "retention.count": ["Recordings", "Nagrania"],
