@@ -367,6 +367,35 @@ fn what_is_due_goes_by_two_words_and_stays_under_a_hold() {
     });
 }
 
+/// What was granted and could not be begun has an outcome.
+#[test]
+fn a_destruction_that_fails_is_said_to_have() {
+    wait(async {
+        let world = World::new().await;
+        let People { dora, .. } = people(&world);
+        let believed = world.shared.vault().home.join("clock.json");
+        let _ = std::fs::remove_file(&believed);
+        std::fs::create_dir(&believed).unwrap();
+        let why = json!({ "reason": because("over") });
+        let (status, _) = world.ask("destroy", "/api/v1/destructions/run", Some(&dora), &why).await;
+        assert_eq!(status, StatusCode::ACCEPTED);
+        loop {
+            let (_, told) = world.ask("retention", "/api/v1/retention", Some(&dora), &Value::Null).await;
+            if told["run"]["ended"].is_string() {
+                assert!(told["run"]["fault"].as_str().unwrap().contains("clock.json"), "{told}");
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let said = entries(&world).into_iter().filter(|one| one.action.name() == "destroy");
+        let said: Vec<_> = said.map(|one| one.outcome).collect();
+        assert!(
+            matches!(&said[..], [Outcome::Granted, Outcome::Failed(why)] if why.contains("clock.json")),
+            "{said:?}"
+        );
+    });
+}
+
 /// Who hears a recording learns that it is held, and not in which matter.
 #[test]
 fn a_matter_is_not_for_everybody_who_hears() {
