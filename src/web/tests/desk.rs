@@ -367,6 +367,31 @@ fn what_is_due_goes_by_two_words_and_stays_under_a_hold() {
     });
 }
 
+/// Of a matter's other recordings, who reaches only so far learns nothing, nor how many they are.
+#[test]
+fn a_matter_names_no_recording_out_of_reach() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, .. } = people(&world);
+        world.user("rita", roles(Role::Compliance, Reach::of(["sales".to_owned()], [])));
+        let rita = world.browser("rita", 0);
+        let both = json!([world.own, world.other]);
+        let hold = json!({ "name": "K.2", "recordings": both, "reason": because("x") });
+        assert_eq!(world.ask("hold", "/api/v1/holds", Some(&cora), &hold).await.0, StatusCode::CREATED);
+        let asked = json!({ "recordings": both, "due_by": "2033-01-01", "reason": because("x") });
+        let path = "/api/v1/destructions";
+        assert_eq!(world.ask("askDestruction", path, Some(&cora), &asked).await.0, StatusCode::ACCEPTED);
+        let path = format!("/api/v1/recordings/{}/matters", world.own);
+        let (_, all) = world.ask("matters", &path, Some(&cora), &Value::Null).await;
+        assert_eq!((&all["holds"][0]["scope"]["count"], &all["requests"][0]["scope"]["count"]), (&json!(2), &json!(2)));
+        let (_, told) = world.ask("matters", &path, Some(&rita), &Value::Null).await;
+        for one in [&told["holds"][0], &told["requests"][0]] {
+            assert_eq!((&one["scope"]["recordings"], &one["scope"]["count"]), (&json!([world.own]), &Value::Null));
+        }
+        assert!(!told.to_string().contains(&world.other.to_string()), "{told}");
+    });
+}
+
 /// What was granted and could not be begun has an outcome.
 #[test]
 fn a_destruction_that_fails_is_said_to_have() {
