@@ -392,6 +392,49 @@ fn a_matter_names_no_recording_out_of_reach() {
     });
 }
 
+/// Nobody agrees to what is done with recordings that they do not reach, and nobody is told that they may.
+#[test]
+fn who_agrees_reaches_what_they_agree_to() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, kuba, .. } = people(&world);
+        world.user("kaja", roles(Role::Custodian, Reach::of(["sales".to_owned()], [])));
+        let kaja = world.browser("kaja", 0);
+        let why = json!({ "reason": because("seen") });
+        let mut numbers = Vec::new();
+        for (recordings, may) in [(json!([world.own]), true), (json!([world.own, world.other]), false)] {
+            let export = json!({ "recordings": recordings, "for": "court", "reason": because("x") });
+            let due = json!({ "recordings": recordings, "due_by": "2033-01-01", "reason": because("x") });
+            for (ask, path, agree, body) in [
+                ("askExport", "/api/v1/exports/requests", "agreeToExport", export),
+                ("askDestruction", "/api/v1/destructions", "agreeToDestruction", due),
+            ] {
+                let (status, asked) = world.ask(ask, path, Some(&cora), &body).await;
+                assert_eq!(status, StatusCode::ACCEPTED, "{asked}");
+                numbers.push((format!("{path}/{}/agree", asked["number"]), agree, may));
+            }
+        }
+        let class = json!({ "class": "calls-5y", "reason": because("x") });
+        let (_, asked) = world.ask("askDestruction", "/api/v1/destructions", Some(&cora), &class).await;
+        numbers.push((
+            format!("/api/v1/destructions/{}/agree", asked["number"]),
+            "agreeToDestruction",
+            false,
+        ));
+        let (_, told) = world.ask("approvals", "/api/v1/approvals", Some(&kuba), &Value::Null).await;
+        let waiting = told["waiting"].as_array().unwrap();
+        let named: Vec<_> =
+            waiting.iter().map(|one| one["people"].as_array().unwrap().contains(&json!("kaja"))).collect();
+        assert_eq!(named, [true, true, false, false, false], "{told}");
+        assert!(waiting.iter().all(|one| one["may"] == true), "{told}");
+        for (path, agree, may) in numbers {
+            let (status, answer) = world.ask(agree, &path, Some(&kaja), &why).await;
+            let expected = if may { (StatusCode::OK, "") } else { (StatusCode::FORBIDDEN, "reach") };
+            assert_eq!((status, kind(&answer)), expected, "{path} {answer}");
+        }
+    });
+}
+
 /// What was granted and could not be begun has an outcome.
 #[test]
 fn a_destruction_that_fails_is_said_to_have() {
