@@ -16,7 +16,7 @@ use crate::archive::bundle::{
     self, Bundle, BundledFile, BundledRecording, Disclosure, Form, Origin, ResealError,
 };
 use crate::archive::entry::{self, Entry, Outcome, Resource};
-use crate::archive::export_request::{Approved, REQUEST_WORD};
+use crate::archive::export_request::{Approved, PARTLY, REQUEST_WORD};
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::report::{self, Language, Told, ToldGap, ToldManifest, ToldMask};
 use crate::archive::sums::Statement;
@@ -90,7 +90,7 @@ pub enum To<'a> {
     /// A tar archive.
     Tar(&'a Path),
     /// The same archive, sent on as it is made.
-    Sent(&'a Sink<'a>),
+    Sent(Sink<'a>),
 }
 
 impl To<'_> {
@@ -289,9 +289,11 @@ impl Exporter<'_> {
             Ok(bundle)
         });
         if let Err(error) = &made {
+            let has_sent = parcel.has_sent();
             // The first fault is the one to tell.
             let left = parcel.abandon().err().map_or(String::new(), |fault| format!("; {fault}"));
-            log.outcome(grant, Outcome::Failed(format!("{error}{left}")))?;
+            let partly = if has_sent { PARTLY } else { "" };
+            log.outcome(grant, Outcome::Failed(format!("{partly}{error}{left}")))?;
         }
         made
     }

@@ -7,7 +7,7 @@
 //!
 //! What fails half way has no end and no signature: nobody takes it for a bundle.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +38,7 @@ use crate::shell::vault::export::{
     ExportError, Exporter, Handing, Order, PlainWriter, To, is_anothers_word_there,
 };
 use crate::shell::vault::export_requests;
+use crate::shell::vault::wrapping::Sink;
 use crate::web::call::{Call, json as answer};
 use crate::web::desk::exports::recipients;
 use crate::web::desk::failed;
@@ -137,8 +138,8 @@ fn may_be_made(shared: &Shared, ticket: &Ticket, now: Stamp) -> Result<(), Probl
     let handing =
         if ticket.recipients.is_empty() { Handing::Plain(PLAYABLE) } else { Handing::Sealed(&recipients) };
     let approved = ticket.approved(shared)?;
-    let nowhere = |_: &[u8]| Ok(());
-    let order = ticket.order(To::Sent(&nowhere), handing, approved.as_ref());
+    let nowhere = Sink { send: &|_: &[u8]| Ok(()), begun: &Cell::new(false) };
+    let order = ticket.order(To::Sent(nowhere), handing, approved.as_ref());
     Ok(is_anothers_word_there(shared.vault(), &order, now)?)
 }
 
@@ -197,13 +198,19 @@ fn make(shared: &Shared, ticket: &Ticket, runtime: &Handle, sender: &Sender<Part
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
         }
     };
+    let begun = Cell::new(false);
     let ready = RefCell::new(Zeroizing::new(Vec::with_capacity(PART_BYTES)));
-    let flush = || {
+    let flush = || -> io::Result<()> {
         let full = ready.replace(Zeroizing::new(Vec::with_capacity(PART_BYTES)));
         // Zeroed with the last of it: a copy would not be.
-        if full.is_empty() { Ok(()) } else { send(Ok(Bytes::from_owner(full))) }
+        if full.is_empty() {
+            return Ok(());
+        }
+        send(Ok(Bytes::from_owner(full)))?;
+        begun.set(true);
+        Ok(())
     };
-    let sink = |mut bytes: &[u8]| {
+    let take = |mut bytes: &[u8]| {
         while !bytes.is_empty() {
             let room = PART_BYTES - ready.borrow().len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -215,7 +222,7 @@ fn make(shared: &Shared, ticket: &Ticket, runtime: &Handle, sender: &Sender<Part
         }
         Ok(())
     };
-    let made = export(shared, ticket, &sink)
+    let made = export(shared, ticket, Sink { send: &take, begun: &begun })
         .and_then(|()| flush().map_err(|fault| Problem::fault("sending the end of the bundle", &fault)));
     if let Err(problem) = made {
         tracing::warn!(user = ticket.user.as_str(), "a bundle did not become whole: {}", problem.detail);
@@ -224,7 +231,7 @@ fn make(shared: &Shared, ticket: &Ticket, runtime: &Handle, sender: &Sender<Part
     }
 }
 
-fn export(shared: &Shared, ticket: &Ticket, sink: &dyn Fn(&[u8]) -> io::Result<()>) -> Result<(), Problem> {
+fn export(shared: &Shared, ticket: &Ticket, sink: Sink<'_>) -> Result<(), Problem> {
     let failed = |problem: Problem| failed(shared, &ticket.grant, problem);
     let ring = shared.intake.keys().ok_or_else(|| failed(Problem::locked()))?;
     // What it reads by waits in this thread alone.
