@@ -593,10 +593,12 @@ impl Exporter<'_> {
             };
             match is_whole.map_err(ExportError::from).and_then(|()| read(place, parcel)) {
                 Ok(()) => return Ok(()),
-                Err(error) => {
-                    parcel.discard(path)?;
-                    first.get_or_insert(error);
-                }
+                Err(error) => match parcel.discard(path) {
+                    Ok(()) => drop(first.get_or_insert(error)),
+                    // What is out stays out, and what broke it off is the fault to tell.
+                    Err(_) if parcel.is_sent() => return Err(error),
+                    Err(fault) => return Err(fault.into()),
+                },
             }
         }
         first.map_or(Ok(()), Err)
