@@ -243,7 +243,9 @@ fn export(shared: &Shared, ticket: &Ticket, sink: Sink<'_>) -> Result<(), Proble
     let handing =
         if ticket.recipients.is_empty() { Handing::Plain(PLAYABLE) } else { Handing::Sealed(&recipients) };
     let approved = ticket.approved(shared).map_err(|fault| failed(fault.into()))?;
-    let places = shared.places.clone();
+    // Its own: connections that others wait for would stand still with this thread while a receiver is slow.
+    let places = shared.vault().places_if_there();
+    let places = places.map_err(|fault| failed(Problem::fault("opening the places of copies", &fault)))?;
     let exporter =
         Exporter { vault: shared.vault(), ring: &ring, catalog: &catalog, places, runtime: &runtime };
     let made = exporter.export(&ticket.order(To::Sent(sink), handing, approved.as_ref()));
