@@ -58,7 +58,7 @@ pub(in crate::web) struct Ticket {
     language: Language,
     /// The request at whose word it is made.
     request: Option<u64>,
-    until: Stamp,
+    pub(in crate::web) until: Stamp,
 }
 
 impl Ticket {
@@ -108,26 +108,35 @@ pub(super) async fn offer(shared: &Arc<Shared>, call: &Call, ticket: Ticket) -> 
     let url = format!("/api/v1/exports/{trace}");
     let kept = trace.clone();
     beside(shared, move |shared| {
-        may_be_made(shared, &ticket, now).map_err(|problem| failed(shared, &ticket.grant, problem))?;
-        let over = {
-            let mut tickets = lock(&shared.desk.tickets);
-            let over: Vec<_> = tickets.extract_if(.., |_, ticket| ticket.until <= now).collect();
-            if tickets.len() >= TICKETS_MAX {
-                return Err(failed(shared, &ticket.grant, Problem::too_many(60, "too many bundles wait")));
-            }
-            tickets.insert(kept, ticket);
-            over
-        };
-        // What nobody has fetched was not given away.
-        for (_, ticket) in over {
-            let told = Outcome::Failed("nobody has fetched it".into());
-            shared.vault().log.outcome(&ticket.grant, told).map_err(|fault| Problem::unlogged(&fault))?;
+        let may = sweep(shared, now).and_then(|()| may_be_made(shared, &ticket, now));
+        may.map_err(|problem| failed(shared, &ticket.grant, problem))?;
+        let mut tickets = lock(&shared.desk.tickets);
+        if tickets.len() >= TICKETS_MAX {
+            drop(tickets);
+            return Err(failed(shared, &ticket.grant, Problem::too_many(60, "too many bundles wait")));
         }
+        tickets.insert(kept, ticket);
         Ok(())
     })
     .await?;
     let form = if is_sealed { "sealed" } else { "plain" };
     Ok(answer(StatusCode::CREATED, &json!({ "trace": trace, "url": url, "until": until, "form": form })))
+}
+
+/// What nobody has fetched in time was not given away, and counts no longer.
+pub(super) fn sweep(shared: &Shared, now: Stamp) -> Result<(), Problem> {
+    let over: Vec<_> = {
+        let mut tickets = lock(&shared.desk.tickets);
+        tickets.extract_if(.., |_, ticket| ticket.until <= now).collect()
+    };
+    let mut swept = Ok(());
+    for (_, ticket) in over {
+        let told = Outcome::Failed("nobody has fetched it".into());
+        let logged = shared.vault().log.outcome(&ticket.grant, told);
+        // Each is said, whatever came of the one before.
+        swept = swept.and(logged.map(drop).map_err(|fault| Problem::unlogged(&fault)));
+    }
+    swept
 }
 
 fn may_be_made(shared: &Shared, ticket: &Ticket, now: Stamp) -> Result<(), Problem> {

@@ -28,6 +28,7 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
         let log = &shared.vault().log;
         let fault = |fault| Problem::fault("reading the log", &fault);
         let requests = all(shared)?;
+        bundle::sweep(shared, now)?;
         let given = export_requests::given_alone(log, &actor.name, now).map_err(fault)?;
         let seen = |asked: &&Asked| sees_all(&actor) || asked.request.by == user;
         let told: Vec<_> =

@@ -12,6 +12,7 @@ use crate::archive::request::What;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
 use crate::shell::vault::matters::Matters;
+use crate::web::shared::lock;
 
 fn because(text: &str) -> Value {
     json!({ "code": "court-order", "text": text })
@@ -198,6 +199,39 @@ fn more_than_one_gives_away_alone_takes_another() {
             .into_iter()
             .filter(|one| one.action.name() == "export" && matches!(&one.outcome, Outcome::Failed(_)));
         assert_eq!(failed.count(), 9);
+    });
+}
+
+/// What nobody has fetched in time is in nobody's way.
+#[test]
+fn a_bundle_that_was_not_fetched_counts_no_longer() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, .. } = people(&world);
+        let max = world.shared.vault().config.vault.export_alone_max;
+        let numbers: Vec<_> = (10..10 + max).map(|number| (number, "jana")).collect();
+        let ids = world.take_in(&numbers).await;
+        let body = json!({ "recordings": ids, "for": "court", "reason": because("II K 12/26") });
+        let (make, path) = ("makeExport", "/api/v1/exports");
+        let (status, offered) = world.ask(make, path, Some(&cora), &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{offered}");
+        let (_, again) = world.ask(make, path, Some(&cora), &body).await;
+        assert_eq!(kind(&again), "second-person", "it may be fetched still");
+        let long_ago = || {
+            for ticket in lock(&world.shared.desk.tickets).values_mut() {
+                ticket.until = Stamp::ZERO;
+            }
+        };
+        long_ago();
+        let (status, offered) = world.ask(make, path, Some(&cora), &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{offered}");
+        long_ago();
+        let (_, told) = world.ask("exportRequests", "/api/v1/exports/requests", Some(&cora), &Value::Null).await;
+        assert_eq!(told["given_alone"], 0, "{told}");
+        let unfetched = entries(&world).into_iter().filter(
+            |one| matches!(&one.outcome, Outcome::Failed(why) if why == "nobody has fetched it"),
+        );
+        assert_eq!(unfetched.count(), 2);
     });
 }
 
