@@ -378,7 +378,9 @@ fn export_to(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let catalog = runtime.block_on(vault.catalog()).unwrap();
     let (actor, places) = (vault.actor_of(&ring), vault.places().unwrap());
-    let exporter = Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime };
+    let patience = export_requests::PATIENCE;
+    let exporter =
+        Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime, patience };
     exporter.export(&Order {
         ids: &made.ids,
         to,

@@ -300,7 +300,8 @@ impl Config {
             return Some(format!("two [[notify]] are named `{name}`"));
         }
         if self.vault.export_alone_max > IDS_MAX as u64 {
-            let detail = "an entry of the log names no more recordings, and what one gives away alone it names";
+            let detail =
+                "an entry of the log names no more recordings, and what one gives away alone it names";
             return Some(format!("`export_alone_max` is at most {IDS_MAX}: {detail}"));
         }
         let notify = self.notify.iter().find_map(NotifyConfig::fault);

@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
@@ -58,6 +59,8 @@ pub struct Exporter<'a> {
     pub places: Vec<Arc<dyn Place>>,
     /// What waits for places and the catalog.
     pub runtime: &'a Runtime,
+    /// How long to wait for whoever exports now.
+    pub patience: Duration,
 }
 
 /// What is asked for.
@@ -226,6 +229,13 @@ pub enum ExportError {
     },
 }
 
+impl ExportError {
+    /// Whether another is just being made.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Request(ExportRequestError::Busy))
+    }
+}
+
 fn nothing(phase: Phase) -> &'static str {
     match phase {
         Phase::Staged => "it was taken in while the vault was locked, and waits for it to be unlocked",
@@ -249,6 +259,8 @@ impl Exporter<'_> {
                 let asking = Request { actor: order.actor, action, resource, reason, now };
                 self.make(order, &self.vault.log.ask(&asking)?, &records)
             }
+            // Nothing is decided of it yet: who was granted it comes again.
+            (Err(error), Some(_)) if error.is_busy() => Err(error),
             (Err(error), Some(grant)) => {
                 self.vault.log.outcome(grant, Outcome::Failed(error.to_string()))?;
                 Err(error)
@@ -259,7 +271,7 @@ impl Exporter<'_> {
 
     /// What others have given away is counted, and a request made once: until the log says what came of it.
     fn ready(&self, order: &Order<'_>, now: Stamp) -> Result<(Alone, Vec<Record>), ExportError> {
-        let alone = export_requests::alone(self.vault)?;
+        let alone = export_requests::alone(self.vault, self.patience)?;
         if let Some(path) = order.to.path().filter(|path| path.exists()) {
             return Err(ExportError::Exists { path: path.into() });
         }

@@ -92,9 +92,8 @@ struct Whose<'a> {
 impl<'a> Whose<'a> {
     fn new(shared: &'a Shared, runtime: &'a Handle, actor: &Actor, users: &Users) -> Self {
         let agrees = [Action::ApproveExport, Action::ApproveDestruction].map(roles_for).concat();
-        let is_limited = |roles: &Roles| {
-            roles.iter().any(|(role, reach)| agrees.contains(role) && *reach != Reach::All)
-        };
+        let is_limited =
+            |roles: &Roles| roles.iter().any(|(role, reach)| agrees.contains(role) && *reach != Reach::All);
         let is_asked = is_limited(&actor.roles) || users.all().any(|(_, user)| is_limited(&user.roles));
         Self { shared, runtime, is_asked }
     }

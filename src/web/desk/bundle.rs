@@ -37,7 +37,7 @@ use crate::shell::clock;
 use crate::shell::vault::export::{
     ExportError, Exporter, Handing, Order, PlainWriter, To, is_anothers_word_there,
 };
-use crate::shell::vault::export_requests;
+use crate::shell::vault::export_requests::{self, PATIENCE_AT_A_BROWSER};
 use crate::shell::vault::wrapping::Sink;
 use crate::web::call::{Call, json as answer};
 use crate::web::desk::exports::recipients;
@@ -174,7 +174,8 @@ pub(in crate::web) async fn fetch(shared: Arc<Shared>, call: Call) -> Result<Res
     let name = format!("attachment; filename=\"sejf-bundle-{}.tar\"", trace.get(..8).unwrap_or_default());
     let (sender, mut sent) = mpsc::channel(PARTS_WAITING);
     let (shared, runtime) = (Arc::clone(&shared), Handle::current());
-    tokio::task::spawn_blocking(move || make(&shared, &ticket, &runtime, &sender));
+    let trace = trace.to_owned();
+    tokio::task::spawn_blocking(move || make(&shared, trace, ticket, &runtime, &sender));
     // What cannot be begun is told as that.
     let first = sent.recv().await;
     let first = first.unwrap_or_else(|| Err(Problem::fault("making the bundle", &"it ended early")))?;
@@ -197,8 +198,9 @@ fn parts(first: Bytes, sent: Receiver<Part>) -> impl futures_util::Stream<Item =
     })
 }
 
-/// Makes it as it is taken, in a thread of its own. The exporter logs what came of it.
-fn make(shared: &Shared, ticket: &Ticket, runtime: &Handle, sender: &Sender<Part>) {
+/// Makes it as it is taken, in a thread of its own. The exporter logs what came of it. Where another is being made, it
+/// waits to be fetched as before.
+fn make(shared: &Shared, trace: String, ticket: Ticket, runtime: &Handle, sender: &Sender<Part>) {
     let send = |part: Part| {
         let sent = runtime.block_on(timeout(PATIENCE, sender.send(part)));
         match sent {
@@ -231,16 +233,28 @@ fn make(shared: &Shared, ticket: &Ticket, runtime: &Handle, sender: &Sender<Part
         }
         Ok(())
     };
-    let made = export(shared, ticket, Sink { send: &take, begun: &begun })
-        .and_then(|()| flush().map_err(|fault| Problem::fault("sending the end of the bundle", &fault)));
+    let user = ticket.user.clone();
+    let made = match export(shared, &ticket, Sink { send: &take, begun: &begun }) {
+        Ok(true) => flush().map_err(|fault| Problem::fault("sending the end of the bundle", &fault)),
+        Ok(false) => {
+            let until = ticket.until;
+            lock(&shared.desk.tickets).insert(trace, ticket);
+            let detail =
+                format!("another bundle is just being made: fetch this one again soon, until {until}");
+            let problem = Problem::new(StatusCode::CONFLICT, "conflict", detail);
+            Err(Problem { retry_s: Some(RETRY_SECONDS), ..problem })
+        }
+        Err(problem) => Err(problem),
+    };
     if let Err(problem) = made {
-        tracing::warn!(user = ticket.user.as_str(), "a bundle did not become whole: {}", problem.detail);
+        tracing::warn!(user = user.as_str(), "a bundle did not become whole: {}", problem.detail);
         // Nobody may be there any more.
         let _ = send(Err(problem));
     }
 }
 
-fn export(shared: &Shared, ticket: &Ticket, sink: Sink<'_>) -> Result<(), Problem> {
+/// Whether it was made; it was not where another is just being made.
+fn export(shared: &Shared, ticket: &Ticket, sink: Sink<'_>) -> Result<bool, Problem> {
     let failed = |problem: Problem| failed(shared, &ticket.grant, problem);
     let ring = shared.intake.keys().ok_or_else(|| failed(Problem::locked()))?;
     // What it reads by waits in this thread alone.
@@ -255,14 +269,17 @@ fn export(shared: &Shared, ticket: &Ticket, sink: Sink<'_>) -> Result<(), Proble
     // Its own: connections that others wait for would stand still with this thread while a receiver is slow.
     let places = shared.vault().places_if_there();
     let places = places.map_err(|fault| failed(Problem::fault("opening the places of copies", &fault)))?;
-    let exporter =
-        Exporter { vault: shared.vault(), ring: &ring, catalog: &catalog, places, runtime: &runtime };
+    let (vault, patience) = (shared.vault(), PATIENCE_AT_A_BROWSER);
+    let exporter = Exporter { vault, ring: &ring, catalog: &catalog, places, runtime: &runtime, patience };
     let made = exporter.export(&ticket.order(To::Sent(sink), handing, approved.as_ref()));
     runtime.block_on(catalog.close());
+    if made.as_ref().is_err_and(ExportError::is_busy) {
+        return Ok(false);
+    }
     let bundle = made?;
     let at = clock::now();
     tracing::info!(user = ticket.user.as_str(), bundle = bundle.id, %at, "a bundle was given away");
-    Ok(())
+    Ok(true)
 }
 
 const PLAYABLE: &PlainWriter<'static> =
@@ -270,6 +287,7 @@ const PLAYABLE: &PlainWriter<'static> =
 /// How long a bundle waits to be fetched.
 const LASTS: Duration = Duration::from_secs(300);
 const TICKETS_MAX: usize = 1_000;
+const RETRY_SECONDS: u64 = 10;
 const PART_BYTES: usize = 64 << 10;
 const PARTS_WAITING: usize = 4;
 /// Nobody exports beside another: who takes nothing for so long lets others come.

@@ -13,7 +13,7 @@ use crate::archive::report::Language;
 use crate::seal::recipient::{RecipientError, Recipients};
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::export::ExportError;
-use crate::shell::vault::export_requests;
+use crate::shell::vault::export_requests::{self, PATIENCE_AT_A_BROWSER};
 use crate::web::call::{Call, json as answer, ok};
 use crate::web::desk::bundle::{self, Ticket};
 use crate::web::desk::{granted, ids, inside, sees_all, sensible};
@@ -111,7 +111,7 @@ pub(in crate::web) async fn approve(shared: Arc<Shared>, call: Call) -> Result<R
 pub(in crate::web) async fn withdraw(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let number = number(&call)?;
     granted(&shared, &call, move |shared, _, speaker| {
-        Ok(export_requests::withdraw(shared.vault(), speaker, number)?)
+        Ok(export_requests::withdraw(shared.vault(), speaker, number, PATIENCE_AT_A_BROWSER)?)
     })
     .await?;
     Ok(ok(&json!({ "number": number, "withdrawn": true })))

@@ -11,6 +11,7 @@ use crate::archive::reach::Reach;
 use crate::archive::request::What;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
+use crate::shell::vault::export_requests::{PATIENCE, alone};
 use crate::shell::vault::matters::Matters;
 use crate::web::shared::lock;
 
@@ -226,12 +227,40 @@ fn a_bundle_that_was_not_fetched_counts_no_longer() {
         let (status, offered) = world.ask(make, path, Some(&cora), &body).await;
         assert_eq!(status, StatusCode::CREATED, "{offered}");
         long_ago();
-        let (_, told) = world.ask("exportRequests", "/api/v1/exports/requests", Some(&cora), &Value::Null).await;
+        let (_, told) =
+            world.ask("exportRequests", "/api/v1/exports/requests", Some(&cora), &Value::Null).await;
         assert_eq!(told["given_alone"], 0, "{told}");
-        let unfetched = entries(&world).into_iter().filter(
-            |one| matches!(&one.outcome, Outcome::Failed(why) if why == "nobody has fetched it"),
-        );
+        let unfetched = entries(&world)
+            .into_iter()
+            .filter(|one| matches!(&one.outcome, Outcome::Failed(why) if why == "nobody has fetched it"));
         assert_eq!(unfetched.count(), 2);
+    });
+}
+
+/// Nobody exports beside another: who comes meanwhile is told, and fetches it when that has ended.
+#[test]
+fn a_bundle_waits_while_another_is_made() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, .. } = people(&world);
+        let body = json!({ "recordings": [world.own], "for": "court", "reason": because("x") });
+        let (_, offered) = world.ask("makeExport", "/api/v1/exports", Some(&cora), &body).await;
+        let url = offered["url"].as_str().unwrap();
+        let other = alone(world.shared.vault(), PATIENCE).unwrap();
+        let before = world.entries();
+        let (status, answer) = world.ask("bundle", url, Some(&cora), &Value::Null).await;
+        assert_eq!((status, kind(&answer)), (StatusCode::CONFLICT, "conflict"), "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("again"), "{answer}");
+        assert_eq!(world.entries(), before, "nothing has come of it yet");
+        drop(other);
+        // It is begun, and fails for that there are no files.
+        let (_, answer) = world.ask("bundle", url, Some(&cora), &Value::Null).await;
+        assert_eq!(kind(&answer), "fault", "{answer}");
+        let (_, told) =
+            world.ask("exportRequests", "/api/v1/exports/requests", Some(&cora), &Value::Null).await;
+        assert_eq!(told["given_alone"], 0, "not a byte was sent: {told}");
+        let (_, answer) = world.ask("bundle", url, Some(&cora), &Value::Null).await;
+        assert_eq!(kind(&answer), "not-found");
     });
 }
 
@@ -417,10 +446,16 @@ fn a_matter_names_no_recording_out_of_reach() {
         assert_eq!(world.ask("askDestruction", path, Some(&cora), &asked).await.0, StatusCode::ACCEPTED);
         let path = format!("/api/v1/recordings/{}/matters", world.own);
         let (_, all) = world.ask("matters", &path, Some(&cora), &Value::Null).await;
-        assert_eq!((&all["holds"][0]["scope"]["count"], &all["requests"][0]["scope"]["count"]), (&json!(2), &json!(2)));
+        assert_eq!(
+            (&all["holds"][0]["scope"]["count"], &all["requests"][0]["scope"]["count"]),
+            (&json!(2), &json!(2))
+        );
         let (_, told) = world.ask("matters", &path, Some(&rita), &Value::Null).await;
         for one in [&told["holds"][0], &told["requests"][0]] {
-            assert_eq!((&one["scope"]["recordings"], &one["scope"]["count"]), (&json!([world.own]), &Value::Null));
+            assert_eq!(
+                (&one["scope"]["recordings"], &one["scope"]["count"]),
+                (&json!([world.own]), &Value::Null)
+            );
         }
         assert!(!told.to_string().contains(&world.other.to_string()), "{told}");
     });

@@ -520,7 +520,7 @@ const STRINGS = {
   "export.sealed": ["under the receiver's key", "pod kluczem odbiorcy"],
   "export.plain": ["in the open", "jawnie"],
   "export.fetch": ["Download", "Pobierz"],
-  "export.begun": ["The download begins.", "Pobieranie się zaczyna."],
+  "export.begun": ["The download begins. Where it fails because another bundle is just being made, start it again in the browser’s list of downloads, within five minutes.", "Pobieranie się zaczyna. Jeśli się nie uda, bo właśnie powstaje inna paczka, proszę ponowić je na liście pobierania przeglądarki w ciągu pięciu minut."],
   "asked.asked": ["waits", "czeka"],
   "asked.agreed": ["agreed", "zgoda"],
   "asked.made": ["made", "wydane"],
