@@ -214,9 +214,14 @@ impl Actor {
 
     /// Whether one of the roles that may do it reaches a recording.
     pub fn reaches(&self, action: Action, belongs: &Belongs) -> bool {
-        let mut reaches = rule(action).roles.iter().filter_map(|role| self.roles.get(role));
-        reaches.any(|reach| reach.covers(belongs))
+        reaches(&self.roles, action, belongs)
     }
+}
+
+/// The same of whoever has these roles.
+pub fn reaches(roles: &BTreeMap<Role, Reach>, action: Action, belongs: &Belongs) -> bool {
+    let mut reaches = rule(action).roles.iter().filter_map(|role| roles.get(role));
+    reaches.any(|reach| reach.covers(belongs))
 }
 
 /// Why somebody does it.
@@ -440,7 +445,9 @@ fn rule(action: Action) -> Rule {
             | Action::Open
             | Action::Export
             | Action::AskExport
+            | Action::ApproveExport
             | Action::AskDestruction
+            | Action::ApproveDestruction
             | Action::Annotate
             | Action::ShowAccess
             | Action::Hold

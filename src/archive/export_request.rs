@@ -253,7 +253,8 @@ impl ExportRequest {
 
 /// Recordings that `actor` gives away at nobody else's word, by entries of the log in their order.
 ///
-/// What was granted counts until it is said that it failed: who is killed while it is being made may have it all.
+/// What was granted counts until it is said that it failed: who is killed while it is being made may have it all. What
+/// was sent in part counts as given, at whoever's word: who breaks it off has what came before.
 pub fn given_alone<'a>(entries: impl IntoIterator<Item = &'a Entry>, actor: &str) -> u64 {
     let (mut under_way, mut given) = (Vec::<&Entry>::new(), 0);
     let exports = entries.into_iter().filter(|entry| entry.action == Action::Export && entry.actor == actor);
@@ -264,7 +265,10 @@ pub fn given_alone<'a>(entries: impl IntoIterator<Item = &'a Entry>, actor: &str
         let is_over = matches!(entry.outcome, Outcome::Failed(_) | Outcome::Done(_));
         // One that began before these entries takes nothing away from others.
         if let Some(at) = began.filter(|_| is_over) {
-            under_way.remove(at);
+            let granted = under_way.remove(at);
+            if matches!(&entry.outcome, Outcome::Failed(why) if why.starts_with(PARTLY)) {
+                given += count(&granted.resource);
+            }
         }
         match &entry.outcome {
             Outcome::Granted => under_way.push(entry),
@@ -283,6 +287,8 @@ fn count(resource: &Resource) -> u64 {
     }
 }
 
+/// How the outcome of an export begins of which a part was sent.
+pub const PARTLY: &str = "a part of it was sent: ";
 /// Where the outcome of an export has the number of its request.
 pub const REQUEST_WORD: &str = "request";
 /// Recordings of one request: what fits into an entry.
@@ -423,6 +429,13 @@ mod tests {
         assert_eq!(alone(&[failed.clone(), granted.clone()]), 3);
         // It was given away, whatever came of it later.
         assert_eq!(alone(&[granted.clone(), plain, failed.clone()]), 3);
+        // Who breaks it off has most of it, and takes nothing off by asking again.
+        let partly = entry(Action::Export, Outcome::Failed(format!("{PARTLY}broken pipe")));
+        let broken_off = [granted.clone(), partly.clone()];
+        assert_eq!(alone(&broken_off), 3);
+        assert_eq!(alone(&[&broken_off[..], &[granted.clone(), failed.clone()]].concat()), 3);
+        assert_eq!(alone(&[&broken_off[..], &broken_off[..]].concat()), 6);
+        assert_eq!(alone(&[granted.clone(), done(serde_json::json!({})), partly]), 3, "once");
         // One that fails takes away itself alone.
         let other = Entry { resource: Resource::of(&ids(1)), ..granted.clone() };
         assert_eq!(alone(&[granted, other, failed]), 1);

@@ -170,7 +170,7 @@ fn approve(args: &NumberArgs) -> anyhow::Result<ExitCode> {
 
 fn withdraw(args: &NumberArgs) -> anyhow::Result<ExitCode> {
     let (vault, speaker) = args.speak.speaker()?;
-    export_requests::withdraw(&vault, &speaker, args.request)?;
+    export_requests::withdraw(&vault, &speaker, args.request, export_requests::PATIENCE)?;
     writeln!(std::io::stdout(), "Request {} is withdrawn.", args.request)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -270,6 +270,7 @@ fn make(args: &MakeArgs) -> anyhow::Result<ExitCode> {
         catalog: &catalog,
         places: vault.places_if_there()?,
         runtime: &runtime,
+        patience: export_requests::PATIENCE,
     };
     let made = exporter.export(&Order {
         ids: asked.map_or(&args.ids[..], |request| &request.recordings),

@@ -12,7 +12,6 @@ use crate::archive::copies::{CopyState, PlaceFacts};
 use crate::archive::duties::Standing as Duty;
 use crate::archive::epoch::Epoch;
 use crate::archive::reach::Belongs;
-use crate::archive::record::RecordingId;
 use crate::base::text::steers;
 use crate::shell::clock;
 use crate::shell::vault::catalog::copies::{PlaceCounts, Standing};
@@ -25,6 +24,7 @@ use crate::shell::vault::keyfault::KeyFault;
 use crate::shell::vault::media::{MediaError, note};
 use crate::shell::vault::place::Patience;
 use crate::web::call::{Call, ok};
+use crate::web::desk::failed;
 use crate::web::held::{policy, worm};
 use crate::web::problem::Problem;
 use crate::web::shared::{Shared, aside};
@@ -38,9 +38,6 @@ pub(super) async fn copies(shared: Arc<Shared>, call: Call) -> Result<Response, 
         let (counts, places) = (catalog.standing_counts().await?, catalog.places().await?);
         let (copies, epochs) = (catalog.copy_counts().await?, catalog.count_epochs().await?);
         let lost = catalog.copies_lost(LOST_MAX).await?;
-        let on_media = catalog.offline_copies(&lost).await?;
-        let is_kept = |id: &RecordingId| on_media.iter().any(|(kept, medium)| kept == id && medium.is_whole);
-        let lost: Vec<_> = lost.into_iter().filter(|id| !is_kept(id)).collect();
         let count = |which| counts.get(&which).copied().unwrap_or_default();
         let classes = vault.config.classes.iter().map(|class| {
             let of = epochs.iter().filter(|one| one.epoch.class == class.name);
@@ -131,6 +128,24 @@ pub(super) async fn medium(shared: Arc<Shared>, call: Call) -> Result<Response, 
 
 /// Says that one was taken out, or is back.
 pub(super) async fn move_medium(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
+    let grant = Arc::clone(call.grant()?);
+    aside(async move {
+        // What was granted and came to nothing, the log says of it.
+        match movable(&shared, &call).await {
+            Ok((what, place, seal)) => {
+                let (catalog, id) = (shared.intake.catalog(), call.param("medium"));
+                note(shared.vault(), catalog, &grant, &what, (&seal, &place)).await?;
+                let found = catalog.media(Some(id)).await?;
+                Ok(ok(&json!({ "medium": found.first().map(of_medium) })))
+            }
+            Err(problem) => Err(failed(&shared, &grant, problem)),
+        }
+    })
+    .await
+}
+
+/// What is done with it, where it lies then, and under which seal: where that can be.
+async fn movable(shared: &Shared, call: &Call) -> Result<(String, String, String), Problem> {
     let what = call.text("what").to_owned();
     if !["check-out", "check-in"].contains(&what.as_str()) {
         return Err(Problem::bad("`what` is check-out or check-in"));
@@ -145,28 +160,18 @@ pub(super) async fn move_medium(shared: Arc<Shared>, call: Call) -> Result<Respo
     if place.is_empty() {
         return Err(Problem::bad("`place` says where it lies then, or who has it"));
     }
-    let (grant, id) = (Arc::clone(call.grant()?), call.param("medium").to_owned());
-    aside(async move {
-        let catalog = shared.intake.catalog();
-        let found = catalog.media(Some(&id)).await?;
-        let found = found.first().ok_or_else(unknown)?;
-        let conflict = |detail: &str| Err(Problem::new(StatusCode::CONFLICT, "conflict", detail));
-        if catalog.medium_moves(&id).await?.iter().any(|moved| moved.what == DESTROYED) {
-            return conflict("the register says that this medium was destroyed");
-        }
-        if found.is_out == (what == "check-out") {
-            let detail = if found.is_out {
-                "it is out already: it comes back first"
-            } else {
-                "it is in its place already"
-            };
-            return conflict(detail);
-        }
-        note(shared.vault(), catalog, &grant, &what, (&seal, &place)).await?;
-        let found = catalog.media(Some(&id)).await?;
-        Ok(ok(&json!({ "medium": found.first().map(of_medium) })))
-    })
-    .await
+    let (catalog, id) = (shared.intake.catalog(), call.param("medium"));
+    let found = catalog.media(Some(id)).await?;
+    let found = found.first().ok_or_else(unknown)?;
+    let conflict = |detail: &str| Err(Problem::new(StatusCode::CONFLICT, "conflict", detail));
+    if catalog.medium_moves(id).await?.iter().any(|moved| moved.what == DESTROYED) {
+        return conflict("the register says that this medium was destroyed");
+    }
+    match (found.is_out, what == "check-out") {
+        (true, true) => conflict("it is out already: it comes back first"),
+        (false, false) => conflict("it is in its place already"),
+        _ => Ok((what, place, seal)),
+    }
 }
 
 fn unknown() -> Problem {

@@ -1,16 +1,20 @@
 //! Bundles: made by the archive, checked by strangers.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use sejf::archive::bundle::{Bundle, Origin};
-use sejf::archive::export_request::Approved;
+use sejf::archive::entry::{Entry, Outcome};
+use sejf::archive::export_request::{Approved, PARTLY};
 use sejf::archive::record::RecordingId;
 use sejf::archive::report::Language;
 use sejf::seal::identity::Identities;
 use sejf::shell::vault::export::{ExportError, Exporter, Handing, Order, PlainWriter, To};
+use sejf::shell::vault::export_requests;
 use sejf::shell::vault::home::Vault;
+use sejf::shell::vault::wrapping::Sink;
 use sejf::shell::verify::{BundleAsked, BundleFault, BundleReport, bundle};
 
 use crate::support::{Bench, assert_success, sejf, text};
@@ -317,10 +321,54 @@ fn the_log_has_a_bundle_before_it_is_whole() {
     assert!(exports[1].contains("sha256sums") && exports[2].contains("failed"), "{exports:?}");
 }
 
+/// Whoever breaks off has what came before: it counts as given, and the log has how it ended. Of what never left,
+/// nothing counts.
+#[test]
+fn what_was_sent_in_part_counts_as_given() {
+    let made = MadeVault::new();
+    let plain =
+        |plain: &mut dyn std::io::Read, _, to: &mut dyn std::io::Write| std::io::copy(plain, to).map(drop);
+    let outcome_of = |breaks_off_at: usize| {
+        let begun = Cell::new(false);
+        let send = |bytes: &[u8]| {
+            if bytes.len() >= breaks_off_at {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            begun.set(true);
+            Ok(())
+        };
+        let sink = Sink { send: &send, begun: &begun };
+        let broken = export_to(&made, To::Sent(sink), &plain, None).unwrap_err();
+        assert!(broken.to_string().starts_with("sending `recordings/"), "{broken}");
+        let vault = Vault::open(&made.home).unwrap();
+        let (entries, _) = vault.log.read_from(0, 4_000).unwrap();
+        let mut newest = entries.iter().rev().map(|bytes| Entry::from_bytes(bytes).unwrap());
+        let last = newest.find(|entry| entry.action.name() == "export").unwrap();
+        let given = export_requests::given_alone(&vault.log, &last.actor, last.at).unwrap();
+        (last.outcome, given)
+    };
+    let (outcome, given) = outcome_of(0);
+    assert!(matches!(&outcome, Outcome::Failed(why) if why.starts_with("sending")), "{outcome:?}");
+    assert_eq!(given, 0);
+    // In the middle of the first that is sound.
+    let (outcome, given) = outcome_of(4_000);
+    assert!(matches!(&outcome, Outcome::Failed(why) if why.starts_with(PARTLY)), "{outcome:?}");
+    assert_eq!(given, made.ids.len() as u64);
+}
+
 /// Exports in this process.
 pub(crate) fn export_here(
     made: &MadeVault,
     to: &Path,
+    write: &PlainWriter<'_>,
+    approved: Option<&Approved>,
+) -> Result<Bundle, ExportError> {
+    export_to(made, To::Folder(to), write, approved)
+}
+
+fn export_to(
+    made: &MadeVault,
+    to: To<'_>,
     write: &PlainWriter<'_>,
     approved: Option<&Approved>,
 ) -> Result<Bundle, ExportError> {
@@ -330,10 +378,12 @@ pub(crate) fn export_here(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let catalog = runtime.block_on(vault.catalog()).unwrap();
     let (actor, places) = (vault.actor_of(&ring), vault.places().unwrap());
-    let exporter = Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime };
+    let patience = export_requests::PATIENCE;
+    let exporter =
+        Exporter { vault: &vault, ring: &ring, catalog: &catalog, places, runtime: &runtime, patience };
     exporter.export(&Order {
         ids: &made.ids,
-        to: To::Folder(to),
+        to,
         receiver: approved.map_or("x", |approved| &approved.request().receiver),
         reason: vault.reason("audit", "").unwrap(),
         actor: &actor,

@@ -238,7 +238,7 @@ fn a_request_is_made_once_also_by_two_at_once() {
     let (one, other) = (approved(), approved());
     let plain = |plain: &mut dyn Read, _, to: &mut dyn Write| std::io::copy(plain, to).map(drop);
     // Who takes it back waits for who makes it, and is told.
-    let alone = export_requests::alone(&vault).unwrap();
+    let alone = export_requests::alone(&vault, export_requests::PATIENCE).unwrap();
     let args = ["export", "withdraw", &home, "--request", &number, "--reason", "court-order", "-i", &ewa];
     let mut waiting = Command::new(env!("CARGO_BIN_EXE_sejf")).args(args).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(500));

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::archive::class::Class;
 use crate::archive::duties::Policy;
+use crate::archive::entry::IDS_MAX;
 use crate::archive::epoch::ClassName;
 use crate::archive::password::Cost;
 use crate::archive::reach::Team;
@@ -91,7 +92,7 @@ pub struct Section {
     /// recordings that are lost.
     #[serde(default)]
     pub key_places: Vec<PathBuf>,
-    /// Recordings that one person may give away in a day without another's word.
+    /// Recordings that one person may give away in a day without another's word; at most [`IDS_MAX`].
     #[serde(default = "export_alone_max")]
     pub export_alone_max: u64,
     /// Whether recordings may be given away in the open; otherwise only under the receiver's key.
@@ -298,6 +299,11 @@ impl Config {
         if let Some(name) = twice(self.notify.iter().map(|one| one.name.as_str()).collect()) {
             return Some(format!("two [[notify]] are named `{name}`"));
         }
+        if self.vault.export_alone_max > IDS_MAX as u64 {
+            let detail =
+                "an entry of the log names no more recordings, and what one gives away alone it names";
+            return Some(format!("`export_alone_max` is at most {IDS_MAX}: {detail}"));
+        }
         let notify = self.notify.iter().find_map(NotifyConfig::fault);
         let fault = notify.or_else(|| self.review.fault()).or_else(|| self.audit.fault());
         fault.or_else(|| self.web.as_ref().and_then(WebConfig::fault))
@@ -356,6 +362,19 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    /// What somebody gives away at nobody else's word, the log names.
+    #[test]
+    fn nobody_gives_more_away_alone_than_an_entry_names() {
+        let with = |max: u64| {
+            let directory = "[[place]]\nname = 'a'\nsite = 's'\nkind = 'directory'\npath = '/a'\n";
+            let text = format!("[vault]\nname = 'v'\nexport_alone_max = {max}\n{directory}");
+            Config::parse(Path::new("vault.toml"), &text)
+        };
+        assert_eq!(with(100).unwrap().vault.export_alone_max, 100);
+        let refused = with(101).unwrap_err().to_string();
+        assert!(refused.contains("export_alone_max") && refused.contains("names no more"), "{refused}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
@@ -16,7 +17,7 @@ use crate::archive::bundle::{
     self, Bundle, BundledFile, BundledRecording, Disclosure, Form, Origin, ResealError,
 };
 use crate::archive::entry::{self, Entry, Outcome, Resource};
-use crate::archive::export_request::{Approved, REQUEST_WORD};
+use crate::archive::export_request::{Approved, PARTLY, REQUEST_WORD};
 use crate::archive::record::{ArchivedFile, Digest, Phase, Record, RecordingId};
 use crate::archive::report::{self, Language, Told, ToldGap, ToldManifest, ToldMask};
 use crate::archive::sums::Statement;
@@ -58,6 +59,8 @@ pub struct Exporter<'a> {
     pub places: Vec<Arc<dyn Place>>,
     /// What waits for places and the catalog.
     pub runtime: &'a Runtime,
+    /// How long to wait for whoever exports now.
+    pub patience: Duration,
 }
 
 /// What is asked for.
@@ -90,7 +93,7 @@ pub enum To<'a> {
     /// A tar archive.
     Tar(&'a Path),
     /// The same archive, sent on as it is made.
-    Sent(&'a Sink<'a>),
+    Sent(Sink<'a>),
 }
 
 impl To<'_> {
@@ -226,6 +229,13 @@ pub enum ExportError {
     },
 }
 
+impl ExportError {
+    /// Whether another is just being made.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Request(ExportRequestError::Busy))
+    }
+}
+
 fn nothing(phase: Phase) -> &'static str {
     match phase {
         Phase::Staged => "it was taken in while the vault was locked, and waits for it to be unlocked",
@@ -249,6 +259,8 @@ impl Exporter<'_> {
                 let asking = Request { actor: order.actor, action, resource, reason, now };
                 self.make(order, &self.vault.log.ask(&asking)?, &records)
             }
+            // Nothing is decided of it yet: who was granted it comes again.
+            (Err(error), Some(_)) if error.is_busy() => Err(error),
             (Err(error), Some(grant)) => {
                 self.vault.log.outcome(grant, Outcome::Failed(error.to_string()))?;
                 Err(error)
@@ -259,7 +271,7 @@ impl Exporter<'_> {
 
     /// What others have given away is counted, and a request made once: until the log says what came of it.
     fn ready(&self, order: &Order<'_>, now: Stamp) -> Result<(Alone, Vec<Record>), ExportError> {
-        let alone = export_requests::alone(self.vault)?;
+        let alone = export_requests::alone(self.vault, self.patience)?;
         if let Some(path) = order.to.path().filter(|path| path.exists()) {
             return Err(ExportError::Exists { path: path.into() });
         }
@@ -289,9 +301,11 @@ impl Exporter<'_> {
             Ok(bundle)
         });
         if let Err(error) = &made {
+            let has_sent = parcel.has_sent();
             // The first fault is the one to tell.
             let left = parcel.abandon().err().map_or(String::new(), |fault| format!("; {fault}"));
-            log.outcome(grant, Outcome::Failed(format!("{error}{left}")))?;
+            let partly = if has_sent { PARTLY } else { "" };
+            log.outcome(grant, Outcome::Failed(format!("{partly}{error}{left}")))?;
         }
         made
     }
@@ -591,10 +605,12 @@ impl Exporter<'_> {
             };
             match is_whole.map_err(ExportError::from).and_then(|()| read(place, parcel)) {
                 Ok(()) => return Ok(()),
-                Err(error) => {
-                    parcel.discard(path)?;
-                    first.get_or_insert(error);
-                }
+                Err(error) => match parcel.discard(path) {
+                    Ok(()) => drop(first.get_or_insert(error)),
+                    // What is out stays out, and what broke it off is the fault to tell.
+                    Err(_) if parcel.is_sent() => return Err(error),
+                    Err(fault) => return Err(fault.into()),
+                },
             }
         }
         first.map_or(Ok(()), Err)

@@ -54,10 +54,10 @@ pub struct Alone {
     _file: File,
 }
 
-/// Waits for whoever exports now, but not for long.
-pub fn alone(vault: &Vault) -> Result<Alone, ExportRequestError> {
+/// Waits so long for whoever exports now.
+pub fn alone(vault: &Vault, patience: Duration) -> Result<Alone, ExportRequestError> {
     let path = vault.home.join(LOCK);
-    let taken = locks::file_alone(&path, PATIENCE);
+    let taken = locks::file_alone(&path, patience);
     match taken.map_err(|source| ExportRequestError::Lock { path, source })? {
         Some(file) => Ok(Alone { _file: file }),
         None => Err(ExportRequestError::Busy),
@@ -134,8 +134,13 @@ pub fn approve(vault: &Vault, speaker: &Speaker, number: u64) -> Result<Person, 
 }
 
 /// Takes a request back, unless it is just being made.
-pub fn withdraw(vault: &Vault, speaker: &Speaker, number: u64) -> Result<(), ExportRequestError> {
-    let _alone = alone(vault)?;
+pub fn withdraw(
+    vault: &Vault,
+    speaker: &Speaker,
+    number: u64,
+    patience: Duration,
+) -> Result<(), ExportRequestError> {
+    let _alone = alone(vault, patience)?;
     read(&vault.log, number)?.get(number)?.is_open()?;
     let grant = speaker.ask(vault, Action::AskExport, Resource::Request(number))?;
     vault.log.outcome(&grant, Word::ExportWithdrawn { request: number, at: speaker.now }.outcome())?;
@@ -143,5 +148,8 @@ pub fn withdraw(vault: &Vault, speaker: &Speaker, number: u64) -> Result<(), Exp
 }
 
 const LOCK: &str = "exports.lock";
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait for whoever exports now: not for long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The same, where a browser waits for an answer.
+pub const PATIENCE_AT_A_BROWSER: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3_600);

@@ -279,15 +279,11 @@ async fn copies(vault: &Vault, catalog: &Catalog, before: Stamp) -> Known<Copies
     let counts = catalog.standing_counts().await.map_err(said)?;
     let count = |standing| counts.get(&standing).copied().unwrap_or(0);
     let lost = catalog.copies_lost(LOST_MAX).await.map_err(said)?;
-    let on_media = catalog.offline_copies(&lost).await.map_err(said)?;
-    let is_lost = |id: &&crate::archive::record::RecordingId| {
-        !on_media.iter().any(|(kept, medium)| kept == *id && medium.is_whole)
-    };
     Ok(CopiesFacts {
         recordings: count(Due) + count(Short) + count(Met),
         short: count(Due) + count(Short),
         short_for_long: catalog.copies_short_since(before).await.map_err(said)?,
-        lost: lost.iter().filter(is_lost).count() as u64,
+        lost: lost.len() as u64,
         need_worm: vault.config.classes.iter().any(|class| class.worm),
     })
 }

@@ -1,5 +1,6 @@
 //! What a bundle is written into: a folder, one file, or whoever takes it as it is made.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -25,13 +26,19 @@ pub enum Wrapping<'a> {
     Sent(TarSent<'a>),
 }
 
-/// Takes bytes on.
-pub type Sink<'a> = dyn Fn(&[u8]) -> io::Result<()> + 'a;
+/// To whom it is sent.
+#[derive(Clone, Copy)]
+pub struct Sink<'a> {
+    /// Takes bytes on.
+    pub send: &'a dyn Fn(&[u8]) -> io::Result<()>,
+    /// Whether any of them have left: what waits to be sent has not.
+    pub begun: &'a Cell<bool>,
+}
 
 /// A tar archive that is sent as it is made. Nothing of it is on a disk, and nothing can be taken back: what is to be in
 /// it is known to be whole before.
 pub struct TarSent<'a> {
-    to: &'a Sink<'a>,
+    to: Sink<'a>,
     made_s: u64,
     /// What was begun last.
     last: Option<String>,
@@ -54,13 +61,18 @@ pub struct TarFile {
 
 impl<'a> Wrapping<'a> {
     /// Begins what is sent on.
-    pub fn sent(to: &'a Sink<'a>, made: Stamp) -> Self {
+    pub fn sent(to: Sink<'a>, made: Stamp) -> Self {
         Self::Sent(TarSent { to, made_s: tarball::seconds(made), last: None, sums: BTreeMap::new() })
     }
 
     /// Whether what was written cannot be taken back.
     pub fn is_sent(&self) -> bool {
         matches!(self, Self::Sent(_))
+    }
+
+    /// Whether somebody has some of it already.
+    pub fn has_sent(&self) -> bool {
+        matches!(self, Self::Sent(tar) if tar.to.begun.get())
     }
 
     /// Begins a folder, which must not be there.
@@ -157,7 +169,7 @@ impl<'a> Wrapping<'a> {
         match self {
             Self::Folder(parcel) => parcel.sync(),
             Self::Tar(tar) => tar.finish().map_err(fault("writing", &tar.path)),
-            Self::Sent(tar) => (tar.to)(&tarball::END).map_err(fault(SENDING, Path::new("bundle"))),
+            Self::Sent(tar) => (tar.to.send)(&tarball::END).map_err(fault(SENDING, Path::new("bundle"))),
         }
     }
 
@@ -192,7 +204,7 @@ impl TarSent<'_> {
         let head = tarball::head(path, length, self.made_s);
         let head = head.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         self.last = Some(path.into());
-        (self.to)(&head)?;
+        (self.to.send)(&head)?;
         let hash = digest::Context::new(&digest::SHA256);
         let mut to = Counted { to: Onwards(self.to), bytes: 0, hash };
         write(&mut to)?;
@@ -201,18 +213,18 @@ impl TarSent<'_> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }
         let pad = tarball::padding(length);
-        (self.to)(&[0; BLOCK][..pad])?;
+        (self.to.send)(&[0; BLOCK][..pad])?;
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(to.hash.finish().as_ref());
         Ok(Sum { sha256: Digest(sha256), bytes: Some(length) })
     }
 }
 
-struct Onwards<'a>(&'a Sink<'a>);
+struct Onwards<'a>(Sink<'a>);
 
 impl Write for Onwards<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        (self.0)(bytes).map(|()| bytes.len())
+        (self.0.send)(bytes).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -350,21 +362,28 @@ mod tests {
         let made = Stamp::from_unix_nanos(1_795_468_121_220_582_001);
         let path = dir.path().join("bundle.tar");
         let sent = std::cell::RefCell::new(Vec::new());
-        let sink = |bytes: &[u8]| {
-            sent.borrow_mut().extend_from_slice(bytes);
-            Ok(())
+        let begun = Cell::new(false);
+        let sink = Sink {
+            send: &|bytes: &[u8]| {
+                sent.borrow_mut().extend_from_slice(bytes);
+                begun.set(true);
+                Ok(())
+            },
+            begun: &begun,
         };
-        for mut tar in [Wrapping::tar(&path, made).unwrap(), Wrapping::sent(&sink, made)] {
+        for mut tar in [Wrapping::tar(&path, made).unwrap(), Wrapping::sent(sink, made)] {
+            assert!(!tar.has_sent());
             tar.put("a", b"first").unwrap();
             tar.write("b/c", 700, &mut |to| to.write_all(&[2; 700])).unwrap();
             assert!(tar.put("a", b"another").is_err(), "twice");
             tar.put_last("last", b"x").unwrap();
             assert_eq!(tar.sums().0.keys().collect::<Vec<_>>(), ["a", "b/c"]);
             tar.finish().unwrap();
+            assert_eq!(tar.has_sent(), tar.is_sent());
         }
         assert_eq!(std::fs::read(&path).unwrap(), *sent.borrow());
         sent.borrow_mut().clear();
-        let mut tar = Wrapping::sent(&sink, made);
+        let mut tar = Wrapping::sent(sink, made);
         tar.put("a", b"first").unwrap();
         tar.discard("b").unwrap();
         for bytes in [699, 701] {
@@ -375,7 +394,8 @@ mod tests {
         tar.abandon().unwrap();
         let bytes = sent.borrow();
         assert!(Index::read(&mut io::Cursor::new(&*bytes), bytes.len() as u64).is_err());
-        let gone = |_: &[u8]| Err(io::ErrorKind::BrokenPipe.into());
-        assert!(Wrapping::sent(&gone, made).put("a", b"first").is_err());
+        let (none, gone) = (Cell::new(false), |_: &[u8]| Err(io::ErrorKind::BrokenPipe.into()));
+        let mut tar = Wrapping::sent(Sink { send: &gone, begun: &none }, made);
+        assert!(tar.put("a", b"first").is_err() && !tar.has_sent());
     }
 }

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use axum::response::Response;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
-use crate::archive::access::{Action, Role, roles_for};
+use crate::archive::access::{Action, Actor, Role, reaches, roles_for};
 use crate::archive::person::Person;
-use crate::archive::user::Standing;
+use crate::archive::reach::{Belongs, Reach};
+use crate::archive::record::RecordingId;
+use crate::archive::user::{Roles, Standing};
 use crate::archive::users::Users;
 use crate::shell::vault::matters::Matters;
 use crate::web::call::{Call, ok};
 use crate::web::desk::{exports, inside, retention, sees_all};
+use crate::web::guard::look_up;
 use crate::web::problem::Problem;
 use crate::web::shared::Shared;
 
@@ -23,12 +27,14 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
         let has = |roles: &[Role]| roles.iter().any(|role| actor.roles.contains_key(role));
         let users = shared.users.users(shared.vault())?;
         let mut waiting = Vec::new();
-        let mut add = |kind: &str, action: Action, mut one: Value, not: &[&Person]| {
-            let may = has(roles_for(action)) && not.iter().all(|other| !other.is(&user));
+        let whose = Whose::new(shared, runtime, &actor, &users);
+        let mut add = |kind: &str, action: Action, mut one: Value, not: &[&Person], of: &[Belongs]| {
+            let is_within = of.iter().all(|belongs| actor.reaches(action, belongs));
+            let may = has(roles_for(action)) && is_within && not.iter().all(|other| !other.is(&user));
             one["kind"] = json!(kind);
             one["may"] = json!(may);
             one["roles"] = json!(roles_for(action));
-            one["people"] = json!(people(&users, action, not));
+            one["people"] = json!(people(&users, action, not, of));
             waiting.push(one);
         };
         if has(roles_for(Action::ListMatters)) {
@@ -38,7 +44,8 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
             {
                 let by = &asked.request.by;
                 if all || *by == user {
-                    add("export", Action::ApproveExport, exports::told(asked, &user), &[by]);
+                    let of = whose.are(&asked.request.recordings)?;
+                    add("export", Action::ApproveExport, exports::told(asked, &user), &[by], &of);
                 }
             }
             let matters = runtime.block_on(Matters::load(shared.vault(), shared.intake.catalog()))?;
@@ -50,7 +57,8 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
                 if all || *by == user {
                     let approval = retention::approval_of(classes, request);
                     let told = retention::told(request, approval, &user);
-                    add("destruction", Action::ApproveDestruction, told, &[by]);
+                    let of = whose.are(&request.scope.recordings.iter().copied().collect::<Vec<_>>())?;
+                    add("destruction", Action::ApproveDestruction, told, &[by], &of);
                 }
             }
         }
@@ -65,7 +73,7 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
                     "own": asked.by == name,
                 });
                 let not = [Person::User(asked.by.clone()), Person::User(asked.user.clone())];
-                add("user", Action::ApproveUsers, told, &[&not[0], &not[1]]);
+                add("user", Action::ApproveUsers, told, &[&not[0], &not[1]], &[]);
             }
         }
         waiting.sort_by_key(|one| one["at"].as_str().unwrap_or_default().to_owned());
@@ -74,12 +82,46 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
     Ok(ok(&json!({ "waiting": waiting.await? })))
 }
 
-/// Users who may say yes: they have signed in before, and are none of `not`.
-fn people(users: &Users, action: Action, not: &[&Person]) -> Vec<String> {
+/// Whose the recordings of a request are, where that makes a difference to anybody.
+struct Whose<'a> {
+    shared: &'a Shared,
+    runtime: &'a Handle,
+    is_asked: bool,
+}
+
+impl<'a> Whose<'a> {
+    fn new(shared: &'a Shared, runtime: &'a Handle, actor: &Actor, users: &Users) -> Self {
+        let agrees = [Action::ApproveExport, Action::ApproveDestruction].map(roles_for).concat();
+        let is_limited =
+            |roles: &Roles| roles.iter().any(|(role, reach)| agrees.contains(role) && *reach != Reach::All);
+        let is_asked = is_limited(&actor.roles) || users.all().any(|(_, user)| is_limited(&user.roles));
+        Self { shared, runtime, is_asked }
+    }
+
+    /// Of what names none, whatever comes may be: only who reaches all reaches that.
+    fn are(&self, ids: &[RecordingId]) -> Result<Vec<Belongs>, Problem> {
+        if !self.is_asked || ids.is_empty() {
+            return Ok(vec![Belongs::default()]);
+        }
+        let mut all = Vec::new();
+        for id in ids {
+            let (_, belongs) = self.runtime.block_on(look_up(self.shared, id))?;
+            let belongs = belongs.unwrap_or_default();
+            if !all.contains(&belongs) {
+                all.push(belongs);
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Users who may say yes: they have signed in before, reach all of it, and are none of `not`.
+fn people(users: &Users, action: Action, not: &[&Person], of: &[Belongs]) -> Vec<String> {
     let may = users.all().filter(|(name, user)| {
         let is_other = !not.iter().any(|other| other.is(&Person::User((*name).clone())));
         let has_role = roles_for(action).iter().any(|role| user.roles.contains_key(role));
-        is_other && has_role && user.standing == Standing::Active
+        let is_within = of.iter().all(|belongs| reaches(&user.roles, action, belongs));
+        is_other && has_role && is_within && user.standing == Standing::Active
     });
     may.map(|(name, _)| name.to_string()).collect()
 }

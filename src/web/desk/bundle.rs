@@ -7,7 +7,7 @@
 //!
 //! What fails half way has no end and no signature: nobody takes it for a bundle.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,8 @@ use crate::shell::clock;
 use crate::shell::vault::export::{
     ExportError, Exporter, Handing, Order, PlainWriter, To, is_anothers_word_there,
 };
-use crate::shell::vault::export_requests;
+use crate::shell::vault::export_requests::{self, PATIENCE_AT_A_BROWSER};
+use crate::shell::vault::wrapping::Sink;
 use crate::web::call::{Call, json as answer};
 use crate::web::desk::exports::recipients;
 use crate::web::desk::failed;
@@ -57,7 +58,7 @@ pub(in crate::web) struct Ticket {
     language: Language,
     /// The request at whose word it is made.
     request: Option<u64>,
-    until: Stamp,
+    pub(in crate::web) until: Stamp,
 }
 
 impl Ticket {
@@ -107,26 +108,35 @@ pub(super) async fn offer(shared: &Arc<Shared>, call: &Call, ticket: Ticket) -> 
     let url = format!("/api/v1/exports/{trace}");
     let kept = trace.clone();
     beside(shared, move |shared| {
-        may_be_made(shared, &ticket, now).map_err(|problem| failed(shared, &ticket.grant, problem))?;
-        let over = {
-            let mut tickets = lock(&shared.desk.tickets);
-            let over: Vec<_> = tickets.extract_if(.., |_, ticket| ticket.until <= now).collect();
-            if tickets.len() >= TICKETS_MAX {
-                return Err(failed(shared, &ticket.grant, Problem::too_many(60, "too many bundles wait")));
-            }
-            tickets.insert(kept, ticket);
-            over
-        };
-        // What nobody has fetched was not given away.
-        for (_, ticket) in over {
-            let told = Outcome::Failed("nobody has fetched it".into());
-            shared.vault().log.outcome(&ticket.grant, told).map_err(|fault| Problem::unlogged(&fault))?;
+        let may = sweep(shared, now).and_then(|()| may_be_made(shared, &ticket, now));
+        may.map_err(|problem| failed(shared, &ticket.grant, problem))?;
+        let mut tickets = lock(&shared.desk.tickets);
+        if tickets.len() >= TICKETS_MAX {
+            drop(tickets);
+            return Err(failed(shared, &ticket.grant, Problem::too_many(60, "too many bundles wait")));
         }
+        tickets.insert(kept, ticket);
         Ok(())
     })
     .await?;
     let form = if is_sealed { "sealed" } else { "plain" };
     Ok(answer(StatusCode::CREATED, &json!({ "trace": trace, "url": url, "until": until, "form": form })))
+}
+
+/// What nobody has fetched in time was not given away, and counts no longer.
+pub(super) fn sweep(shared: &Shared, now: Stamp) -> Result<(), Problem> {
+    let over: Vec<_> = {
+        let mut tickets = lock(&shared.desk.tickets);
+        tickets.extract_if(.., |_, ticket| ticket.until <= now).collect()
+    };
+    let mut swept = Ok(());
+    for (_, ticket) in over {
+        let told = Outcome::Failed("nobody has fetched it".into());
+        let logged = shared.vault().log.outcome(&ticket.grant, told);
+        // Each is said, whatever came of the one before.
+        swept = swept.and(logged.map(drop).map_err(|fault| Problem::unlogged(&fault)));
+    }
+    swept
 }
 
 fn may_be_made(shared: &Shared, ticket: &Ticket, now: Stamp) -> Result<(), Problem> {
@@ -137,8 +147,8 @@ fn may_be_made(shared: &Shared, ticket: &Ticket, now: Stamp) -> Result<(), Probl
     let handing =
         if ticket.recipients.is_empty() { Handing::Plain(PLAYABLE) } else { Handing::Sealed(&recipients) };
     let approved = ticket.approved(shared)?;
-    let nowhere = |_: &[u8]| Ok(());
-    let order = ticket.order(To::Sent(&nowhere), handing, approved.as_ref());
+    let nowhere = Sink { send: &|_: &[u8]| Ok(()), begun: &Cell::new(false) };
+    let order = ticket.order(To::Sent(nowhere), handing, approved.as_ref());
     Ok(is_anothers_word_there(shared.vault(), &order, now)?)
 }
 
@@ -164,7 +174,8 @@ pub(in crate::web) async fn fetch(shared: Arc<Shared>, call: Call) -> Result<Res
     let name = format!("attachment; filename=\"sejf-bundle-{}.tar\"", trace.get(..8).unwrap_or_default());
     let (sender, mut sent) = mpsc::channel(PARTS_WAITING);
     let (shared, runtime) = (Arc::clone(&shared), Handle::current());
-    tokio::task::spawn_blocking(move || make(&shared, &ticket, &runtime, &sender));
+    let trace = trace.to_owned();
+    tokio::task::spawn_blocking(move || make(&shared, trace, ticket, &runtime, &sender));
     // What cannot be begun is told as that.
     let first = sent.recv().await;
     let first = first.unwrap_or_else(|| Err(Problem::fault("making the bundle", &"it ended early")))?;
@@ -187,8 +198,9 @@ fn parts(first: Bytes, sent: Receiver<Part>) -> impl futures_util::Stream<Item =
     })
 }
 
-/// Makes it as it is taken, in a thread of its own. The exporter logs what came of it.
-fn make(shared: &Shared, ticket: &Ticket, runtime: &Handle, sender: &Sender<Part>) {
+/// Makes it as it is taken, in a thread of its own. The exporter logs what came of it. Where another is being made, it
+/// waits to be fetched as before.
+fn make(shared: &Shared, trace: String, ticket: Ticket, runtime: &Handle, sender: &Sender<Part>) {
     let send = |part: Part| {
         let sent = runtime.block_on(timeout(PATIENCE, sender.send(part)));
         match sent {
@@ -197,13 +209,19 @@ fn make(shared: &Shared, ticket: &Ticket, runtime: &Handle, sender: &Sender<Part
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
         }
     };
+    let begun = Cell::new(false);
     let ready = RefCell::new(Zeroizing::new(Vec::with_capacity(PART_BYTES)));
-    let flush = || {
+    let flush = || -> io::Result<()> {
         let full = ready.replace(Zeroizing::new(Vec::with_capacity(PART_BYTES)));
         // Zeroed with the last of it: a copy would not be.
-        if full.is_empty() { Ok(()) } else { send(Ok(Bytes::from_owner(full))) }
+        if full.is_empty() {
+            return Ok(());
+        }
+        send(Ok(Bytes::from_owner(full)))?;
+        begun.set(true);
+        Ok(())
     };
-    let sink = |mut bytes: &[u8]| {
+    let take = |mut bytes: &[u8]| {
         while !bytes.is_empty() {
             let room = PART_BYTES - ready.borrow().len();
             let (now, later) = bytes.split_at(room.min(bytes.len()));
@@ -215,16 +233,28 @@ fn make(shared: &Shared, ticket: &Ticket, runtime: &Handle, sender: &Sender<Part
         }
         Ok(())
     };
-    let made = export(shared, ticket, &sink)
-        .and_then(|()| flush().map_err(|fault| Problem::fault("sending the end of the bundle", &fault)));
+    let user = ticket.user.clone();
+    let made = match export(shared, &ticket, Sink { send: &take, begun: &begun }) {
+        Ok(true) => flush().map_err(|fault| Problem::fault("sending the end of the bundle", &fault)),
+        Ok(false) => {
+            let until = ticket.until;
+            lock(&shared.desk.tickets).insert(trace, ticket);
+            let detail =
+                format!("another bundle is just being made: fetch this one again soon, until {until}");
+            let problem = Problem::new(StatusCode::CONFLICT, "conflict", detail);
+            Err(Problem { retry_s: Some(RETRY_SECONDS), ..problem })
+        }
+        Err(problem) => Err(problem),
+    };
     if let Err(problem) = made {
-        tracing::warn!(user = ticket.user.as_str(), "a bundle did not become whole: {}", problem.detail);
+        tracing::warn!(user = user.as_str(), "a bundle did not become whole: {}", problem.detail);
         // Nobody may be there any more.
         let _ = send(Err(problem));
     }
 }
 
-fn export(shared: &Shared, ticket: &Ticket, sink: &dyn Fn(&[u8]) -> io::Result<()>) -> Result<(), Problem> {
+/// Whether it was made; it was not where another is just being made.
+fn export(shared: &Shared, ticket: &Ticket, sink: Sink<'_>) -> Result<bool, Problem> {
     let failed = |problem: Problem| failed(shared, &ticket.grant, problem);
     let ring = shared.intake.keys().ok_or_else(|| failed(Problem::locked()))?;
     // What it reads by waits in this thread alone.
@@ -236,15 +266,20 @@ fn export(shared: &Shared, ticket: &Ticket, sink: &dyn Fn(&[u8]) -> io::Result<(
     let handing =
         if ticket.recipients.is_empty() { Handing::Plain(PLAYABLE) } else { Handing::Sealed(&recipients) };
     let approved = ticket.approved(shared).map_err(|fault| failed(fault.into()))?;
-    let places = shared.places.clone();
-    let exporter =
-        Exporter { vault: shared.vault(), ring: &ring, catalog: &catalog, places, runtime: &runtime };
+    // Its own: connections that others wait for would stand still with this thread while a receiver is slow.
+    let places = shared.vault().places_if_there();
+    let places = places.map_err(|fault| failed(Problem::fault("opening the places of copies", &fault)))?;
+    let (vault, patience) = (shared.vault(), PATIENCE_AT_A_BROWSER);
+    let exporter = Exporter { vault, ring: &ring, catalog: &catalog, places, runtime: &runtime, patience };
     let made = exporter.export(&ticket.order(To::Sent(sink), handing, approved.as_ref()));
     runtime.block_on(catalog.close());
+    if made.as_ref().is_err_and(ExportError::is_busy) {
+        return Ok(false);
+    }
     let bundle = made?;
     let at = clock::now();
     tracing::info!(user = ticket.user.as_str(), bundle = bundle.id, %at, "a bundle was given away");
-    Ok(())
+    Ok(true)
 }
 
 const PLAYABLE: &PlainWriter<'static> =
@@ -252,6 +287,7 @@ const PLAYABLE: &PlainWriter<'static> =
 /// How long a bundle waits to be fetched.
 const LASTS: Duration = Duration::from_secs(300);
 const TICKETS_MAX: usize = 1_000;
+const RETRY_SECONDS: u64 = 10;
 const PART_BYTES: usize = 64 << 10;
 const PARTS_WAITING: usize = 4;
 /// Nobody exports beside another: who takes nothing for so long lets others come.

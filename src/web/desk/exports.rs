@@ -13,7 +13,7 @@ use crate::archive::report::Language;
 use crate::seal::recipient::{RecipientError, Recipients};
 use crate::shell::receipts::ReceiptsError;
 use crate::shell::vault::export::ExportError;
-use crate::shell::vault::export_requests;
+use crate::shell::vault::export_requests::{self, PATIENCE_AT_A_BROWSER};
 use crate::web::call::{Call, json as answer, ok};
 use crate::web::desk::bundle::{self, Ticket};
 use crate::web::desk::{granted, ids, inside, sees_all, sensible};
@@ -28,6 +28,7 @@ pub(in crate::web) async fn list(shared: Arc<Shared>, call: Call) -> Result<Resp
         let log = &shared.vault().log;
         let fault = |fault| Problem::fault("reading the log", &fault);
         let requests = all(shared)?;
+        bundle::sweep(shared, now)?;
         let given = export_requests::given_alone(log, &actor.name, now).map_err(fault)?;
         let seen = |asked: &&Asked| sees_all(&actor) || asked.request.by == user;
         let told: Vec<_> =
@@ -110,7 +111,7 @@ pub(in crate::web) async fn approve(shared: Arc<Shared>, call: Call) -> Result<R
 pub(in crate::web) async fn withdraw(shared: Arc<Shared>, call: Call) -> Result<Response, Problem> {
     let number = number(&call)?;
     granted(&shared, &call, move |shared, _, speaker| {
-        Ok(export_requests::withdraw(shared.vault(), speaker, number)?)
+        Ok(export_requests::withdraw(shared.vault(), speaker, number, PATIENCE_AT_A_BROWSER)?)
     })
     .await?;
     Ok(ok(&json!({ "number": number, "withdrawn": true })))

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::archive::access::{Action, roles_for};
 use crate::archive::matter::IDS_MAX;
+use crate::archive::record::RecordingId;
 use crate::archive::retention::{RetentionFacts, WhyKept};
-use crate::archive::scope::Subject;
+use crate::archive::scope::{Scope, Subject};
 use crate::shell::vault::matters::{Matters, look_at_clock};
 use crate::web::call::{Call, ok};
 use crate::web::desk::retention::{kind, told as told_request};
-use crate::web::desk::{holds, inside};
+use crate::web::desk::{holds, inside, sees_all};
 use crate::web::problem::Problem;
 use crate::web::recordings::unknown;
 use crate::web::shared::Shared;
@@ -24,6 +25,7 @@ pub(in crate::web) async fn serve(shared: Arc<Shared>, call: Call) -> Result<Res
     let (record, now) = (record.clone(), call.now);
     // Whose matter it is, is not for everybody who hears the recording.
     let is_told = roles_for(Action::ListMatters).iter().any(|role| actor.roles.contains_key(role));
+    let sees_all = sees_all(actor);
     let user = crate::archive::person::Person::User(call.who()?.name.clone());
     let told = inside(&shared, move |shared, runtime| {
         let (vault, catalog) = (shared.vault(), shared.intake.catalog());
@@ -54,9 +56,12 @@ pub(in crate::web) async fn serve(shared: Arc<Shared>, call: Call) -> Result<Res
         let (id, recorder, start) = (record.id, record.recorder.as_str(), record.receipt.start);
         let subject = Subject { id, class, recorder, start };
         let held = matters.holds.iter().filter(|hold| hold.is_in_force() && hold.scope.covers(&subject));
-        let held: Vec<_> = held.take(IDS_MAX).map(|hold| holds::told(hold, None)).collect();
+        let seen = |told: Value, scope: &Scope| if sees_all { told } else { of_it_alone(told, scope, &id) };
+        let held = held.take(IDS_MAX).map(|hold| seen(holds::told(hold, None), &hold.scope));
+        let held: Vec<_> = held.collect();
         let asked = matters.requests.iter().rev().filter(|one| one.scope.covers(&subject));
-        let asked: Vec<_> = asked.take(IDS_MAX).map(|one| told_request(one, None, &user)).collect();
+        let asked = asked.take(IDS_MAX).map(|one| seen(told_request(one, None, &user), &one.scope));
+        let asked: Vec<_> = asked.collect();
         Ok(json!({
             "holds": held,
             "requests": asked,
@@ -66,6 +71,16 @@ pub(in crate::web) async fn serve(shared: Arc<Shared>, call: Call) -> Result<Res
         }))
     });
     Ok(ok(&told.await?))
+}
+
+/// A matter, as it is told to whoever reaches only so far: of the recordings that it names, this one.
+fn of_it_alone(mut told: Value, scope: &Scope, id: &RecordingId) -> Value {
+    let this: Vec<_> = scope.recordings.get(id).into_iter().collect();
+    told["scope"]["recordings"] = json!(this);
+    if let Some(scope) = told["scope"].as_object_mut() {
+        scope.remove("count");
+    }
+    told
 }
 
 fn until(why: &WhyKept) -> Option<crate::base::time::Stamp> {

@@ -107,7 +107,7 @@ async fn granted<T: Send + 'static>(
     .await
 }
 
-fn failed(shared: &Shared, grant: &Grant, problem: Problem) -> Problem {
+pub(super) fn failed(shared: &Shared, grant: &Grant, problem: Problem) -> Problem {
     let told = shared.vault().log.outcome(grant, Outcome::Failed(problem.detail.clone()));
     told.map_or_else(|fault| Problem::unlogged(&fault), |_| problem)
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::archive::access::Actor;
+use crate::archive::entry::Outcome;
 use crate::base::time::Stamp;
 use crate::shell::clock;
 use crate::shell::vault::destroy::{Destroyer, Done, Step};
@@ -87,6 +88,14 @@ pub(in crate::web) async fn begin(shared: Arc<Shared>, call: Call) -> Result<Res
         let done = done.unwrap_or_else(|fault| Err(fault.to_string()));
         if let Err(fault) = &done {
             tracing::error!("destroying what is due: {fault}");
+            // What has a certificate is in the log already.
+            let outcome = Outcome::Failed(fault.clone());
+            let told = beside(&shared, move |shared| {
+                shared.vault().log.outcome(&grant, outcome).map_err(|fault| Problem::unlogged(&fault))
+            });
+            if let Err(problem) = told.await {
+                tracing::error!("writing into the log that it failed: {}", problem.detail);
+            }
         }
         if let Some(run) = lock(&shared.desk.run).as_mut() {
             run.ended = Some((clock::now(), done));

@@ -11,7 +11,9 @@ use crate::archive::reach::Reach;
 use crate::archive::request::What;
 use crate::archive::scope::Scope;
 use crate::base::time::Stamp;
+use crate::shell::vault::export_requests::{PATIENCE, alone};
 use crate::shell::vault::matters::Matters;
+use crate::web::shared::lock;
 
 fn because(text: &str) -> Value {
     json!({ "code": "court-order", "text": text })
@@ -201,6 +203,67 @@ fn more_than_one_gives_away_alone_takes_another() {
     });
 }
 
+/// What nobody has fetched in time is in nobody's way.
+#[test]
+fn a_bundle_that_was_not_fetched_counts_no_longer() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, .. } = people(&world);
+        let max = world.shared.vault().config.vault.export_alone_max;
+        let numbers: Vec<_> = (10..10 + max).map(|number| (number, "jana")).collect();
+        let ids = world.take_in(&numbers).await;
+        let body = json!({ "recordings": ids, "for": "court", "reason": because("II K 12/26") });
+        let (make, path) = ("makeExport", "/api/v1/exports");
+        let (status, offered) = world.ask(make, path, Some(&cora), &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{offered}");
+        let (_, again) = world.ask(make, path, Some(&cora), &body).await;
+        assert_eq!(kind(&again), "second-person", "it may be fetched still");
+        let long_ago = || {
+            for ticket in lock(&world.shared.desk.tickets).values_mut() {
+                ticket.until = Stamp::ZERO;
+            }
+        };
+        long_ago();
+        let (status, offered) = world.ask(make, path, Some(&cora), &body).await;
+        assert_eq!(status, StatusCode::CREATED, "{offered}");
+        long_ago();
+        let (_, told) =
+            world.ask("exportRequests", "/api/v1/exports/requests", Some(&cora), &Value::Null).await;
+        assert_eq!(told["given_alone"], 0, "{told}");
+        let unfetched = entries(&world)
+            .into_iter()
+            .filter(|one| matches!(&one.outcome, Outcome::Failed(why) if why == "nobody has fetched it"));
+        assert_eq!(unfetched.count(), 2);
+    });
+}
+
+/// Nobody exports beside another: who comes meanwhile is told, and fetches it when that has ended.
+#[test]
+fn a_bundle_waits_while_another_is_made() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, .. } = people(&world);
+        let body = json!({ "recordings": [world.own], "for": "court", "reason": because("x") });
+        let (_, offered) = world.ask("makeExport", "/api/v1/exports", Some(&cora), &body).await;
+        let url = offered["url"].as_str().unwrap();
+        let other = alone(world.shared.vault(), PATIENCE).unwrap();
+        let before = world.entries();
+        let (status, answer) = world.ask("bundle", url, Some(&cora), &Value::Null).await;
+        assert_eq!((status, kind(&answer)), (StatusCode::CONFLICT, "conflict"), "{answer}");
+        assert!(answer["detail"].as_str().unwrap().contains("again"), "{answer}");
+        assert_eq!(world.entries(), before, "nothing has come of it yet");
+        drop(other);
+        // It is begun, and fails for that there are no files.
+        let (_, answer) = world.ask("bundle", url, Some(&cora), &Value::Null).await;
+        assert_eq!(kind(&answer), "fault", "{answer}");
+        let (_, told) =
+            world.ask("exportRequests", "/api/v1/exports/requests", Some(&cora), &Value::Null).await;
+        assert_eq!(told["given_alone"], 0, "not a byte was sent: {told}");
+        let (_, answer) = world.ask("bundle", url, Some(&cora), &Value::Null).await;
+        assert_eq!(kind(&answer), "not-found");
+    });
+}
+
 /// Whoever asks, agrees and runs: alone nobody destroys, and nobody destroys what is to be kept.
 #[test]
 fn nobody_destroys_alone_or_before_its_time() {
@@ -364,6 +427,109 @@ fn what_is_due_goes_by_two_words_and_stays_under_a_hold() {
         let matters = format!("/api/v1/recordings/{id}/matters");
         let (_, now) = world.ask("matters", &matters, Some(&cora), &Value::Null).await;
         assert_eq!(now["standing"]["kept"], "destroyed", "{now}");
+    });
+}
+
+/// Of a matter's other recordings, who reaches only so far learns nothing, nor how many they are.
+#[test]
+fn a_matter_names_no_recording_out_of_reach() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, .. } = people(&world);
+        world.user("rita", roles(Role::Compliance, Reach::of(["sales".to_owned()], [])));
+        let rita = world.browser("rita", 0);
+        let both = json!([world.own, world.other]);
+        let hold = json!({ "name": "K.2", "recordings": both, "reason": because("x") });
+        assert_eq!(world.ask("hold", "/api/v1/holds", Some(&cora), &hold).await.0, StatusCode::CREATED);
+        let asked = json!({ "recordings": both, "due_by": "2033-01-01", "reason": because("x") });
+        let path = "/api/v1/destructions";
+        assert_eq!(world.ask("askDestruction", path, Some(&cora), &asked).await.0, StatusCode::ACCEPTED);
+        let path = format!("/api/v1/recordings/{}/matters", world.own);
+        let (_, all) = world.ask("matters", &path, Some(&cora), &Value::Null).await;
+        assert_eq!(
+            (&all["holds"][0]["scope"]["count"], &all["requests"][0]["scope"]["count"]),
+            (&json!(2), &json!(2))
+        );
+        let (_, told) = world.ask("matters", &path, Some(&rita), &Value::Null).await;
+        for one in [&told["holds"][0], &told["requests"][0]] {
+            assert_eq!(
+                (&one["scope"]["recordings"], &one["scope"]["count"]),
+                (&json!([world.own]), &Value::Null)
+            );
+        }
+        assert!(!told.to_string().contains(&world.other.to_string()), "{told}");
+    });
+}
+
+/// Nobody agrees to what is done with recordings that they do not reach, and nobody is told that they may.
+#[test]
+fn who_agrees_reaches_what_they_agree_to() {
+    wait(async {
+        let world = World::new().await;
+        let People { cora, kuba, .. } = people(&world);
+        world.user("kaja", roles(Role::Custodian, Reach::of(["sales".to_owned()], [])));
+        let kaja = world.browser("kaja", 0);
+        let why = json!({ "reason": because("seen") });
+        let mut numbers = Vec::new();
+        for (recordings, may) in [(json!([world.own]), true), (json!([world.own, world.other]), false)] {
+            let export = json!({ "recordings": recordings, "for": "court", "reason": because("x") });
+            let due = json!({ "recordings": recordings, "due_by": "2033-01-01", "reason": because("x") });
+            for (ask, path, agree, body) in [
+                ("askExport", "/api/v1/exports/requests", "agreeToExport", export),
+                ("askDestruction", "/api/v1/destructions", "agreeToDestruction", due),
+            ] {
+                let (status, asked) = world.ask(ask, path, Some(&cora), &body).await;
+                assert_eq!(status, StatusCode::ACCEPTED, "{asked}");
+                numbers.push((format!("{path}/{}/agree", asked["number"]), agree, may));
+            }
+        }
+        let class = json!({ "class": "calls-5y", "reason": because("x") });
+        let (_, asked) = world.ask("askDestruction", "/api/v1/destructions", Some(&cora), &class).await;
+        numbers.push((
+            format!("/api/v1/destructions/{}/agree", asked["number"]),
+            "agreeToDestruction",
+            false,
+        ));
+        let (_, told) = world.ask("approvals", "/api/v1/approvals", Some(&kuba), &Value::Null).await;
+        let waiting = told["waiting"].as_array().unwrap();
+        let named: Vec<_> =
+            waiting.iter().map(|one| one["people"].as_array().unwrap().contains(&json!("kaja"))).collect();
+        assert_eq!(named, [true, true, false, false, false], "{told}");
+        assert!(waiting.iter().all(|one| one["may"] == true), "{told}");
+        for (path, agree, may) in numbers {
+            let (status, answer) = world.ask(agree, &path, Some(&kaja), &why).await;
+            let expected = if may { (StatusCode::OK, "") } else { (StatusCode::FORBIDDEN, "reach") };
+            assert_eq!((status, kind(&answer)), expected, "{path} {answer}");
+        }
+    });
+}
+
+/// What was granted and could not be begun has an outcome.
+#[test]
+fn a_destruction_that_fails_is_said_to_have() {
+    wait(async {
+        let world = World::new().await;
+        let People { dora, .. } = people(&world);
+        let believed = world.shared.vault().home.join("clock.json");
+        let _ = std::fs::remove_file(&believed);
+        std::fs::create_dir(&believed).unwrap();
+        let why = json!({ "reason": because("over") });
+        let (status, _) = world.ask("destroy", "/api/v1/destructions/run", Some(&dora), &why).await;
+        assert_eq!(status, StatusCode::ACCEPTED);
+        loop {
+            let (_, told) = world.ask("retention", "/api/v1/retention", Some(&dora), &Value::Null).await;
+            if told["run"]["ended"].is_string() {
+                assert!(told["run"]["fault"].as_str().unwrap().contains("clock.json"), "{told}");
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let said = entries(&world).into_iter().filter(|one| one.action.name() == "destroy");
+        let said: Vec<_> = said.map(|one| one.outcome).collect();
+        assert!(
+            matches!(&said[..], [Outcome::Granted, Outcome::Failed(why)] if why.contains("clock.json")),
+            "{said:?}"
+        );
     });
 }
 

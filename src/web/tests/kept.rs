@@ -10,6 +10,7 @@ use super::{Browser, World, kind, roles, wait};
 use crate::archive::access::Role;
 use crate::archive::copies::CopyState;
 use crate::archive::duties::Duty;
+use crate::archive::entry::{Entry, Outcome};
 use crate::archive::media::Medium;
 use crate::archive::reach::Reach;
 use crate::shell::clock;
@@ -227,6 +228,17 @@ fn a_medium_goes_out_and_comes_back_and_the_log_has_it_first() {
         let strange = "/api/v1/media/..%2fx/moves";
         let (_, told) = world.ask("moveMedium", strange, Some(&olek), &moving("check-out", "x")).await;
         assert_eq!(kind(&told), "not-found");
+        let (_, told) =
+            world.ask("moveMedium", "/api/v1/media/M-2/moves", Some(&olek), &moving("check-out", "x")).await;
+        assert_eq!(kind(&told), "not-found");
+        // What was granted and came to nothing, the log says of it: two conflicts, four that make no sense, no medium.
+        let (entries, _) = world.shared.vault().log.read_from(0, 1_000).unwrap();
+        let moves = entries.iter().map(|bytes| Entry::from_bytes(bytes).unwrap());
+        let moves: Vec<_> = moves.filter(|entry| entry.action.name() == "media").collect();
+        let of = |is: fn(&Outcome) -> bool| moves.iter().filter(|entry| is(&entry.outcome)).count();
+        assert_eq!(of(|outcome| matches!(outcome, Outcome::Granted)), 9);
+        assert_eq!(of(|outcome| matches!(outcome, Outcome::Failed(_))), 7);
+        assert_eq!(of(|outcome| matches!(outcome, Outcome::Done(_))), 2);
     });
 }
 

@@ -91,7 +91,12 @@ const SAID: &[Said] = &[
     Said { reach: true, reason: true, second_factor: true, ..role("releaseHold", &["compliance"]) },
     role("exportRequests", MATTERS),
     Said { reach: true, reason: true, ..role("askExport", &["compliance"]) },
-    Said { reason: true, second_factor: true, ..role("agreeToExport", &["compliance", "custodian"]) },
+    Said {
+        reach: true,
+        reason: true,
+        second_factor: true,
+        ..role("agreeToExport", &["compliance", "custodian"])
+    },
     // For the reason of the request.
     Said { reach: true, second_factor: true, ..role("makeAskedExport", &["compliance"]) },
     Said { reach: true, reason: true, ..role("withdrawExport", &["compliance"]) },
@@ -100,7 +105,12 @@ const SAID: &[Said] = &[
     role("retention", MATTERS),
     role("retentionNow", MATTERS),
     Said { reach: true, reason: true, ..role("askDestruction", &["compliance", "dpo"]) },
-    Said { reason: true, second_factor: true, ..role("agreeToDestruction", &["custodian", "dpo"]) },
+    Said {
+        reach: true,
+        reason: true,
+        second_factor: true,
+        ..role("agreeToDestruction", &["custodian", "dpo"])
+    },
     Said { reach: true, reason: true, ..role("withdrawDestruction", &["compliance", "dpo"]) },
     Said { reason: true, second_factor: true, ..role("destroy", &["custodian", "dpo"]) },
     role("certificate", MATTERS),

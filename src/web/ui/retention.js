@@ -17,8 +17,10 @@ export async function show(context) {
   const now = h("div", { "aria-live": "polite" });
   const asks = has(context, "compliance", "dpo");
   const runs = has(context, "custodian", "dpo");
-  look(now);
   const running = told.run && !told.run.ended;
+  // It goes through all recordings, as the destruction does: that has come to its end first.
+  if (running) replace(now, h("p", { class: "count" }, t("retention.later")));
+  else look(now);
   if (running) context.onLeave(watching(context));
   return [
     heading(t("nav.retention")),
@@ -38,7 +40,7 @@ export async function show(context) {
 
 // Looks again how far it is, but not under somebody who is writing.
 function watching(context) {
-  const timer = setInterval(() => document.querySelector("dialog") || context.refresh(), 2_000);
+  const timer = setInterval(() => document.querySelector("dialog") || context.refresh(), WATCH_MS);
   return () => clearInterval(timer);
 }
 
@@ -217,3 +219,4 @@ function certificates({ count, newest }) {
 }
 
 const ROWS_MAX = 500;
+const WATCH_MS = 10_000;

@@ -1,6 +1,6 @@
 //! Copies: what was found in which place, and when; which recordings have too few.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -256,16 +256,44 @@ impl Catalog {
         rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
     }
 
-    /// Archived recordings of which there is no good copy in any place: the first of them. Media are not asked.
+    /// Archived recordings of which no good copy is known, neither in a place nor on a medium: the first of them.
     pub async fn copies_lost(&self, limit: usize) -> Result<Vec<RecordingId>, CatalogError> {
+        let (mut after, mut lost) = (None, Vec::new());
+        loop {
+            // Those that media keep may be as many as there are.
+            let some = self.in_no_place(after, limit).await?;
+            after = some.last().copied();
+            let is_last = some.len() < limit;
+            let ids: Vec<RecordingId> = some.into_iter().map(|(_, id)| id).collect();
+            let on_media = self.offline_copies(&ids).await?;
+            let kept: BTreeSet<_> =
+                on_media.iter().filter(|(_, medium)| medium.is_whole).map(|(id, _)| *id).collect();
+            lost.extend(ids.into_iter().filter(|id| !kept.contains(id)));
+            if is_last || lost.len() >= limit {
+                lost.truncate(limit);
+                return Ok(lost);
+            }
+        }
+    }
+
+    /// Archived recordings of which there is no good copy in any place, oldest first.
+    async fn in_no_place(
+        &self,
+        after: Option<(Stamp, RecordingId)>,
+        limit: usize,
+    ) -> Result<Vec<(Stamp, RecordingId)>, CatalogError> {
         let fault = self.fault("looking for recordings without a good copy");
+        let (start, id) = after.unwrap_or((Stamp::ZERO, RecordingId::from_bytes([0; 16])));
         let sql = format!(
-            "SELECT r.id FROM recordings r WHERE r.copies = 'short' AND r.phase = 'archived'
+            "SELECT r.start_ns, r.id FROM recordings r
+             WHERE r.copies = 'short' AND r.phase = 'archived' AND (r.start_ns, r.id) > ($1, $2)
              AND NOT EXISTS (SELECT 1 FROM copies c WHERE c.id = r.id AND c.state = 'good')
              ORDER BY r.start_ns, r.id LIMIT {limit}"
         );
-        let rows = statement(sql).fetch_all(self.pool()).await.map_err(fault.clone())?;
-        rows.iter().map(|row| id_at(row, 0)).collect::<Result<_, sqlx::Error>>().map_err(fault)
+        let query = statement(sql).bind(signed(start.as_unix_nanos())).bind(id.as_bytes().to_vec());
+        let rows = query.fetch_all(self.pool()).await.map_err(fault.clone())?;
+        let read = |row: &AnyRow| Ok((Stamp::from_unix_nanos(number_at(row, 0)?), id_at(row, 1)?));
+        rows.iter().map(read).collect::<Result<_, sqlx::Error>>().map_err(fault)
     }
 
     /// Has all recordings looked at again: when places or classes were changed. Which have all they need is looked

@@ -412,10 +412,7 @@ fn lacking(vault: &Vault, now: Stamp) -> Result<Vec<Epoch>, Fault> {
 /// Of which no copy is good, wherever it is.
 async fn lost(catalog: &Catalog) -> Result<Vec<String>, Fault> {
     let lost = catalog.copies_lost(FOUND_MAX).await?;
-    let on_media = catalog.offline_copies(&lost).await?;
-    let is_kept = |id: &RecordingId| on_media.iter().any(|(kept, medium)| kept == id && medium.is_whole);
-    let lost = lost.iter().filter(|id| !is_kept(id));
-    Ok(lost.map(|id| format!("no good copy is known of {id}")).collect())
+    Ok(lost.iter().map(|id| format!("no good copy is known of {id}")).collect())
 }
 
 fn absent(copier: &Copier<'_>) -> Vec<String> {

@@ -2,10 +2,12 @@
 
 use super::record;
 use crate::archive::copies::{CopyState, Worm};
+use crate::archive::media::Medium;
 use crate::archive::record::{Phase, Record, RecordingId};
 use crate::base::time::Stamp;
 use crate::shell::vault::catalog::Catalog;
 use crate::shell::vault::catalog::copies::{Seen, Standing};
+use crate::shell::vault::catalog::media::Move;
 use crate::shell::vault::catalog::recordings::NewRecord;
 
 fn at(seconds: u64) -> Stamp {
@@ -107,4 +109,37 @@ pub(super) async fn are_written_down_and_found(address: String) {
     assert_eq!(catalog.copies_due(None, 99).await.unwrap().len(), 8);
     let unread = catalog.copies_to_read("a", at(99), None, 99).await.unwrap();
     assert!(unread.iter().all(|(_, id)| *id != ids[0]) && unread.len() == 8);
+    lost_ones_are_found_behind_those_on_media(&catalog, &ids[1..]).await;
+}
+
+/// However many come before them of which a medium has a copy.
+async fn lost_ones_are_found_behind_those_on_media(catalog: &Catalog, ids: &[RecordingId]) {
+    let missing: Vec<_> = ids.iter().map(|id| seen(*id, "a", CopyState::Missing, 90)).collect();
+    catalog.set_copies(&missing).await.unwrap();
+    let changes = catalog.changes(ids).await.unwrap();
+    let short: Vec<_> = ids.iter().map(|id| (*id, Standing::Short, changes[id])).collect();
+    catalog.set_standing(&short).await.unwrap();
+    assert_eq!(catalog.copies_lost(99).await.unwrap(), ids);
+    let (medium, written) = (
+        Medium {
+            schema: 1,
+            id: "m-9".into(),
+            label: "safe 3".into(),
+            vault: "vault+1+a".into(),
+            written: at(9),
+            recordings: ids[..5].to_vec(),
+        },
+        Move {
+            at: at(9),
+            what: "written".into(),
+            who: "local:root".into(),
+            seal: "A 17".into(),
+            place: "bank".into(),
+            reason: "audit".into(),
+            entry: 9,
+        },
+    );
+    catalog.add_medium(&medium, &[], &written).await.unwrap();
+    assert_eq!(catalog.copies_lost(99).await.unwrap(), ids[5..]);
+    assert_eq!(catalog.copies_lost(2).await.unwrap(), ids[5..7], "behind the first five");
 }
