@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::base::time::Stamp;
+use crate::cli::scope::second;
 use crate::cli::text::{clean, clock, grouped, json};
 use crate::seal::event::{Entry, Event, EventKind};
 use crate::seal::receipt::{Receipt, ReceiptState};
@@ -97,11 +97,6 @@ fn line(entry: &Entry, died: bool) -> String {
         Entry::Receipt(receipt) => (receipt.end, state(receipt.state), recorded(receipt)),
     };
     format!("{}  {what:<21}  {more}", second(at)).trim_end().to_owned()
-}
-
-/// `2026-11-23 21:08:41`, UTC.
-fn second(at: Stamp) -> String {
-    at.to_string().get(..19).unwrap_or_default().replace('T', " ")
 }
 
 fn state(state: ReceiptState) -> &'static str {

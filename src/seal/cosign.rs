@@ -10,40 +10,20 @@
 //! — witness.example.org/w1 jWbPPwAAAABkGFDL…     key id, time (u64, big-endian, seconds) and the witness's signature
 //! ```
 
-use ring::signature::ED25519;
-use ring::signature::Ed25519KeyPair;
-use ring::signature::KeyPair;
-use ring::signature::UnparsedPublicKey;
-use zeroize::Zeroizing;
-
 use crate::seal::note::Checkpoint;
+use crate::seal::note::NamedKey;
+use crate::seal::note::NamedPair;
 use crate::seal::note::NoteError;
-use crate::seal::note::PRIVATE_PREFIX;
-use crate::seal::note::SEED_BYTES;
 use crate::seal::note::Signature;
-use crate::seal::note::is_name;
-use crate::seal::note::key_id;
-use crate::seal::note::key_text;
 use crate::seal::note::parse_signature;
 use crate::seal::note::signature_line;
-use crate::seal::note::split_key;
 use crate::seal::note::split_note;
-use crate::seal::random::Randomness;
 
-/// A witness's signing key and name.
-pub struct Cosigner {
-    pair: Ed25519KeyPair,
-    seed: Zeroizing<[u8; SEED_BYTES]>,
-    public: CosignerKey,
-}
+/// A witness's signing key and name, which is that of one witness alone.
+pub type Cosigner = NamedPair<COSIGNATURE_TYPE>;
 
 /// The public half of a [`Cosigner`], as text `name+id+key`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CosignerKey {
-    name: String,
-    id: [u8; 4],
-    key: [u8; 32],
-}
+pub type CosignerKey = NamedKey<COSIGNATURE_TYPE>;
 
 /// That a witness has seen a checkpoint.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -53,43 +33,6 @@ pub struct Cosigned {
 }
 
 impl Cosigner {
-    /// Makes a new key for the witness `name`, which is that of one witness alone.
-    pub fn generate(name: &str, random: &mut dyn Randomness) -> Result<Self, NoteError> {
-        let mut seed = Zeroizing::new([0; SEED_BYTES]);
-        random.fill(&mut *seed);
-        Self::from_seed(name, &seed)
-    }
-
-    /// Takes up a key from its 32-byte seed (RFC 8032 section 5.1.5).
-    pub fn from_seed(name: &str, seed: &[u8; SEED_BYTES]) -> Result<Self, NoteError> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NoteError::Key)?;
-        let key = pair.public_key().as_ref().try_into().map_err(|_| NoteError::Key)?;
-        Ok(Self { pair, seed: Zeroizing::new(*seed), public: CosignerKey::new(name, key)? })
-    }
-
-    /// Reads the text that [`Cosigner::to_text`] wrote.
-    pub fn from_text(text: &str) -> Result<Self, NoteError> {
-        let rest = text.trim().strip_prefix(PRIVATE_PREFIX).ok_or(NoteError::Key)?;
-        let (name, id, seed) = split_key(rest, COSIGNATURE_TYPE)?;
-        let seed = Zeroizing::new(seed);
-        let signer = Self::from_seed(name, &seed)?;
-        if signer.public.id == id { Ok(signer) } else { Err(NoteError::Key) }
-    }
-
-    /// The private key as text.
-    pub fn to_text(&self) -> Zeroizing<String> {
-        let key = Zeroizing::new(key_text(&self.public.name, self.public.id, COSIGNATURE_TYPE, &self.seed));
-        let mut text = Zeroizing::new(String::with_capacity(PRIVATE_PREFIX.len() + key.len()));
-        text.push_str(PRIVATE_PREFIX);
-        text.push_str(&key);
-        text
-    }
-
-    /// The public half.
-    pub fn key(&self) -> &CosignerKey {
-        &self.public
-    }
-
     /// The line that goes below a checkpoint. The witness must have seen the log go on, and never cosigns two that
     /// contradict each other.
     pub fn cosign(&self, checkpoint: &Checkpoint, unix_s: u64) -> String {
@@ -99,26 +42,7 @@ impl Cosigner {
     }
 }
 
-/// Says whose, never what.
-impl std::fmt::Debug for Cosigner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cosigner").field("name", &self.public.name).finish_non_exhaustive()
-    }
-}
-
 impl CosignerKey {
-    fn new(name: &str, key: [u8; 32]) -> Result<Self, NoteError> {
-        if !is_name(name) {
-            return Err(NoteError::Name);
-        }
-        Ok(Self { name: name.to_owned(), id: key_id(name, COSIGNATURE_TYPE, &key), key })
-    }
-
-    /// The witness's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// When this witness has cosigned the note, which is a checkpoint with signatures below it; the latest time where it
     /// has more than once. Nothing where it has not; what it has signed must be right.
     pub fn cosigned(&self, note: &str) -> Result<Option<Cosigned>, NoteError> {
@@ -143,37 +67,14 @@ impl CosignerKey {
         if lines.is_empty() { Err(NoteError::Unsigned) } else { Ok(lines) }
     }
 
-    fn is_mine(&self, signature: &Signature<'_>) -> bool {
-        signature.name == self.name && signature.id == self.id
-    }
-
     fn check(&self, text: &str, signature: &Signature<'_>) -> Result<Cosigned, NoteError> {
         let (time, signature) = signature.bytes.split_first_chunk().ok_or(NoteError::Signature)?;
         let unix_s = u64::from_be_bytes(*time);
         if unix_s > i64::MAX as u64 {
             return Err(NoteError::Signature);
         }
-        UnparsedPublicKey::new(&ED25519, &self.key)
-            .verify(message(text, unix_s).as_bytes(), signature)
-            .map_err(|_| NoteError::Signature)?;
+        self.verify(&message(text, unix_s), signature)?;
         Ok(Cosigned { unix_s })
-    }
-}
-
-/// `name+id+key`.
-impl std::fmt::Display for CosignerKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&key_text(&self.name, self.id, COSIGNATURE_TYPE, &self.key))
-    }
-}
-
-impl std::str::FromStr for CosignerKey {
-    type Err = NoteError;
-
-    fn from_str(text: &str) -> Result<Self, NoteError> {
-        let (name, id, key) = split_key(text.trim(), COSIGNATURE_TYPE)?;
-        let cosigner = Self::new(name, key)?;
-        if cosigner.id == id { Ok(cosigner) } else { Err(NoteError::Key) }
     }
 }
 
@@ -183,7 +84,7 @@ fn message(text: &str, unix_s: u64) -> String {
 }
 
 /// Ed25519 cosignature in C2SP `signed-note`, "Signature types".
-const COSIGNATURE_TYPE: u8 = 4;
+pub const COSIGNATURE_TYPE: u8 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -204,17 +105,17 @@ mod tests {
     #[test]
     fn cosignatures_are_as_others_make_them() {
         let cosigner = Cosigner::from_seed("witness.example.com/w1", &seed()).unwrap();
-        assert_eq!(cosigner.key().to_string(), KEY);
-        assert_eq!(KEY.parse::<CosignerKey>().unwrap(), *cosigner.key());
+        assert_eq!(cosigner.verify_key().to_string(), KEY);
+        assert_eq!(KEY.parse::<CosignerKey>().unwrap(), *cosigner.verify_key());
         let checkpoint = Checkpoint::parse(NOTE.split_once("\n\n").unwrap().0.to_owned().as_str());
         assert!(checkpoint.is_none(), "its last line end belongs to it");
         let text = format!("{}\n", NOTE.split_once("\n\n").unwrap().0);
         let checkpoint = Checkpoint::parse(&text).unwrap();
         let line = cosigner.cosign(&checkpoint, 1_679_315_147);
         assert_eq!(line, format!("\u{2014} {LINE}\n"));
-        let cosigned = cosigner.key().cosigned(&format!("{NOTE}{line}")).unwrap();
+        let cosigned = cosigner.verify_key().cosigned(&format!("{NOTE}{line}")).unwrap();
         assert_eq!(cosigned, Some(Cosigned { unix_s: 1_679_315_147 }));
-        assert_eq!(cosigner.key().cosigned(NOTE), Ok(None));
+        assert_eq!(cosigner.verify_key().cosigned(NOTE), Ok(None));
     }
 
     /// A witness that is run by others, as it is published.
@@ -231,7 +132,7 @@ mod tests {
                 .is_err()
         );
         let private = Cosigner::from_seed("w", &seed()).unwrap().to_text();
-        assert_eq!(Cosigner::from_text(&private).unwrap().key().name(), "w");
+        assert_eq!(Cosigner::from_text(&private).unwrap().verify_key().name(), "w");
         assert!(Signer::from_text(&private).is_err());
     }
 
@@ -243,20 +144,23 @@ mod tests {
         let (note, line) = (log.sign(&checkpoint), cosigner.cosign(&checkpoint, 5));
         let both = format!("{note}{line}");
         assert_eq!(log.verify_key().open(&both), Ok(checkpoint.clone()));
-        assert_eq!(cosigner.key().cosigned(&both.replace("\n7\n", "\n8\n")), Err(NoteError::Signature));
-        assert_eq!(cosigner.key().lines_for(&checkpoint, &line), Ok(line.clone()));
+        assert_eq!(
+            cosigner.verify_key().cosigned(&both.replace("\n7\n", "\n8\n")),
+            Err(NoteError::Signature)
+        );
+        assert_eq!(cosigner.verify_key().lines_for(&checkpoint, &line), Ok(line.clone()));
         let other = Cosigner::from_seed("x", &[1; 32]).unwrap().cosign(&checkpoint, 5);
-        assert_eq!(cosigner.key().lines_for(&checkpoint, &format!("{other}{line}")), Ok(line.clone()));
-        assert_eq!(cosigner.key().lines_for(&checkpoint, &other), Err(NoteError::Unsigned));
-        assert_eq!(cosigner.key().lines_for(&checkpoint, "junk\n"), Err(NoteError::Malformed));
+        assert_eq!(cosigner.verify_key().lines_for(&checkpoint, &format!("{other}{line}")), Ok(line.clone()));
+        assert_eq!(cosigner.verify_key().lines_for(&checkpoint, &other), Err(NoteError::Unsigned));
+        assert_eq!(cosigner.verify_key().lines_for(&checkpoint, "junk\n"), Err(NoteError::Malformed));
         let another = Checkpoint { size: 8, ..checkpoint };
-        assert_eq!(cosigner.key().lines_for(&another, &line), Err(NoteError::Signature));
+        assert_eq!(cosigner.verify_key().lines_for(&another, &line), Err(NoteError::Signature));
         // The time is signed too.
         for at in 0..line.len() {
             let mut changed = line.clone().into_bytes();
             changed[at] ^= 1;
             if let Ok(changed) = String::from_utf8(changed) {
-                let told = cosigner.key().cosigned(&format!("{note}{changed}"));
+                let told = cosigner.verify_key().cosigned(&format!("{note}{changed}"));
                 assert!(!matches!(told, Ok(Some(_))), "byte {at}: {changed}");
             }
         }

@@ -18,7 +18,7 @@ use crate::seal::log_verify::VerifiedLog;
 use crate::seal::log_verify::verify_log;
 use crate::seal::note::Checkpoint;
 use crate::seal::note::VerifyKey;
-use crate::seal::tree;
+use crate::seal::tree::Growing;
 use crate::seal::tree::Hash;
 
 /// A log, held against checkpoints that were kept.
@@ -338,7 +338,7 @@ impl LogAudit {
                 self.found(Finding::TwoLogs { size: pair[0].size });
             }
         }
-        let (mut proved, mut is_forked) = (0, false);
+        let (mut proved, mut is_forked, mut grown) = (0, false, Growing::default());
         for Checkpoint { size, root, .. } in kept {
             match self.checkpoint.as_ref().map(|signed| signed.size) {
                 Some(has) if *size > has => {
@@ -347,9 +347,12 @@ impl LogAudit {
                 }
                 _ => {}
             }
-            let first = usize::try_from(*size).ok().and_then(|size| leaves.get(..size));
-            let first = first.and_then(|first| first.iter().copied().collect::<Option<Vec<_>>>());
-            match first.map(|first| tree::root(&first[..], *size) == Some(*root)) {
+            while grown.size() < *size
+                && let Some(Some(leaf)) = leaves.get(grown.size() as usize)
+            {
+                grown.push(*leaf);
+            }
+            match (grown.size() == *size).then(|| grown.root() == *root) {
                 Some(true) => {
                     proved = proved.max(*size);
                     self.continued += 1;

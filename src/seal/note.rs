@@ -22,20 +22,27 @@ use crate::seal::tree::HASH_BYTES;
 use crate::seal::tree::Hash;
 
 /// A recorder's signing key and name.
-pub struct Signer {
-    pair: Ed25519KeyPair,
-    seed: Zeroizing<[u8; SEED_BYTES]>,
-    public: VerifyKey,
-}
+pub type Signer = NamedPair<ED25519_TYPE>;
 
 /// The public half of a [`Signer`]: what a verifier is given beforehand.
+pub type VerifyKey = NamedKey<ED25519_TYPE>;
+
+/// An Ed25519 signing key with the name of whose it is. What it signs says its kind (C2SP `signed-note`, "Signature
+/// types").
+pub struct NamedPair<const KIND: u8> {
+    pub(super) pair: Ed25519KeyPair,
+    seed: Zeroizing<[u8; SEED_BYTES]>,
+    pub(super) public: NamedKey<KIND>,
+}
+
+/// The public half of a [`NamedPair`].
 ///
 /// As text (`name+id+key`) it is that of Go's `sumdb/note`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct VerifyKey {
-    name: String,
-    id: [u8; 4],
-    key: [u8; 32],
+pub struct NamedKey<const KIND: u8> {
+    pub(super) name: String,
+    pub(super) id: [u8; 4],
+    pub(super) key: [u8; 32],
 }
 
 /// A tree's size and root, with who says so.
@@ -76,8 +83,8 @@ pub enum NoteError {
     Unsigned,
 }
 
-impl Signer {
-    /// Makes a new key for the recorder `name`.
+impl<const KIND: u8> NamedPair<KIND> {
+    /// Makes a new key for `name`.
     pub fn generate(name: &str, random: &mut dyn Randomness) -> Result<Self, NoteError> {
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         random.fill(&mut *seed);
@@ -88,13 +95,13 @@ impl Signer {
     pub fn from_seed(name: &str, seed: &[u8; SEED_BYTES]) -> Result<Self, NoteError> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| NoteError::Key)?;
         let key = pair.public_key().as_ref().try_into().map_err(|_| NoteError::Key)?;
-        Ok(Self { pair, seed: Zeroizing::new(*seed), public: VerifyKey::new(name, key)? })
+        Ok(Self { pair, seed: Zeroizing::new(*seed), public: NamedKey::new(name, key)? })
     }
 
-    /// Reads the text that [`Signer::to_text`] wrote.
+    /// Reads the text that [`NamedPair::to_text`] wrote.
     pub fn from_text(text: &str) -> Result<Self, NoteError> {
         let rest = text.trim().strip_prefix(PRIVATE_PREFIX).ok_or(NoteError::Key)?;
-        let (name, id, seed) = split_key(rest, ED25519_TYPE)?;
+        let (name, id, seed) = split_key(rest, KIND)?;
         let seed = Zeroizing::new(seed);
         let signer = Self::from_seed(name, &seed)?;
         if signer.public.id == id { Ok(signer) } else { Err(NoteError::Key) }
@@ -102,23 +109,25 @@ impl Signer {
 
     /// The private key as text, as Go's `sumdb/note` writes it: `PRIVATE+KEY+name+id+seed`.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let key = Zeroizing::new(key_text(&self.public.name, self.public.id, ED25519_TYPE, &self.seed));
+        let key = Zeroizing::new(key_text(&self.public.name, self.public.id, KIND, &self.seed));
         let mut text = Zeroizing::new(String::with_capacity(PRIVATE_PREFIX.len() + key.len()));
         text.push_str(PRIVATE_PREFIX);
         text.push_str(&key);
         text
     }
 
-    /// The name: the recorder's id.
+    /// The name: a recorder's id.
     pub fn name(&self) -> &str {
         &self.public.name
     }
 
     /// The public half.
-    pub fn verify_key(&self) -> &VerifyKey {
+    pub fn verify_key(&self) -> &NamedKey<KIND> {
         &self.public
     }
+}
 
+impl Signer {
     /// Signs a checkpoint. The log must never sign two that contradict each other.
     pub fn sign(&self, checkpoint: &Checkpoint) -> String {
         self.note(&checkpoint.to_text())
@@ -143,25 +152,38 @@ impl Signer {
 }
 
 /// Says whose, never what.
-impl std::fmt::Debug for Signer {
+impl<const KIND: u8> std::fmt::Debug for NamedPair<KIND> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Signer").field("name", &self.public.name).finish_non_exhaustive()
+        f.debug_struct("NamedPair").field("name", &self.public.name).finish_non_exhaustive()
     }
 }
 
-impl VerifyKey {
+impl<const KIND: u8> NamedKey<KIND> {
     fn new(name: &str, key: [u8; 32]) -> Result<Self, NoteError> {
         if !is_name(name) {
             return Err(NoteError::Name);
         }
-        Ok(Self { name: name.to_owned(), id: key_id(name, ED25519_TYPE, &key), key })
+        Ok(Self { name: name.to_owned(), id: key_id(name, KIND, &key), key })
     }
 
-    /// The recorder's name.
+    /// Whose it is.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// Whether a line below a note is of this key.
+    pub(super) fn is_mine(&self, signature: &Signature<'_>) -> bool {
+        signature.name == self.name && signature.id == self.id
+    }
+
+    /// Whether it has signed that.
+    pub(super) fn verify(&self, text: &str, signature: &[u8]) -> Result<(), NoteError> {
+        let key = UnparsedPublicKey::new(&ED25519, &self.key);
+        key.verify(text.as_bytes(), signature).map_err(|_| NoteError::Signature)
+    }
+}
+
+impl VerifyKey {
     /// Reads a checkpoint that this key has signed, and that says it is of this key's log.
     pub fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
         let text = self.open_text(note)?;
@@ -173,32 +195,28 @@ impl VerifyKey {
     pub fn open_text<'a>(&self, note: &'a str) -> Result<&'a str, NoteError> {
         let (text, signatures) = split_note(note)?;
         let mut signed = false;
-        for Signature { name, id, bytes } in signatures {
-            if name == self.name && id == self.id {
-                UnparsedPublicKey::new(&ED25519, &self.key)
-                    .verify(text.as_bytes(), &bytes)
-                    .map_err(|_| NoteError::Signature)?;
-                signed = true;
-            }
+        for signature in signatures.iter().filter(|signature| self.is_mine(signature)) {
+            self.verify(text, &signature.bytes)?;
+            signed = true;
         }
         if signed { Ok(text) } else { Err(NoteError::Unsigned) }
     }
 }
 
 /// `name+id+key`, as Go's `sumdb/note` writes it.
-impl std::fmt::Display for VerifyKey {
+impl<const KIND: u8> std::fmt::Display for NamedKey<KIND> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&key_text(&self.name, self.id, ED25519_TYPE, &self.key))
+        f.write_str(&key_text(&self.name, self.id, KIND, &self.key))
     }
 }
 
-impl std::str::FromStr for VerifyKey {
+impl<const KIND: u8> std::str::FromStr for NamedKey<KIND> {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<Self, NoteError> {
-        let (name, id, key) = split_key(text.trim(), ED25519_TYPE)?;
-        let verify_key = Self::new(name, key)?;
-        if verify_key.id == id { Ok(verify_key) } else { Err(NoteError::Key) }
+        let (name, id, key) = split_key(text.trim(), KIND)?;
+        let named = Self::new(name, key)?;
+        if named.id == id { Ok(named) } else { Err(NoteError::Key) }
     }
 }
 
@@ -262,7 +280,7 @@ pub(super) fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> Strin
 }
 
 /// By what a key is known in notes.
-pub(super) fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
+fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(name.as_bytes());
     context.update(&[b'\n', kind]);
@@ -272,20 +290,20 @@ pub(super) fn key_id(name: &str, kind: u8, key: &[u8; 32]) -> [u8; 4] {
     id
 }
 
-pub(super) fn is_name(name: &str) -> bool {
+fn is_name(name: &str) -> bool {
     let bad = |letter: char| letter.is_whitespace() || letter.is_control() || letter == '+';
     !name.is_empty() && !name.contains(bad)
 }
 
 /// A key as Go's `sumdb/note` writes it.
-pub(super) fn key_text(name: &str, id: [u8; 4], kind: u8, key: &[u8; 32]) -> String {
+fn key_text(name: &str, id: [u8; 4], kind: u8, key: &[u8; 32]) -> String {
     let mut bytes = Zeroizing::new([kind; 33]);
     bytes[1..].copy_from_slice(key);
     format!("{name}+{:08x}+{}", u32::from_be_bytes(id), BASE64_STANDARD.encode(bytes.as_slice()))
 }
 
 /// The parts of what [`key_text`] writes.
-pub(super) fn split_key(text: &str, kind: u8) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
+fn split_key(text: &str, kind: u8) -> Result<(&str, [u8; 4], [u8; 32]), NoteError> {
     let parts = text.split_once('+').and_then(|(name, rest)| Some((name, rest.split_once('+')?)));
     let (name, (id, key)) = parts.ok_or(NoteError::Key)?;
     let lower_hex = id.len() == 8 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -306,9 +324,9 @@ pub const SIGNATURES_MAX: usize = 100;
 /// Bytes of a signing key's seed.
 pub const SEED_BYTES: usize = 32;
 const SIGNATURE_MARK: &str = "\u{2014} ";
-pub(super) const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
+const PRIVATE_PREFIX: &str = "PRIVATE+KEY+";
 /// Ed25519 in C2SP `signed-note`, "Signature types".
-const ED25519_TYPE: u8 = 1;
+pub const ED25519_TYPE: u8 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -356,7 +374,7 @@ mod tests {
         assert_eq!(again.verify_key(), signer(0).verify_key());
         assert_ne!(signer(0).verify_key(), signer(1).verify_key());
         assert!(Signer::from_text(&text[12..]).is_err());
-        assert_eq!(format!("{again:?}"), "Signer { name: \"recorder-1\", .. }");
+        assert_eq!(format!("{again:?}"), "NamedPair { name: \"recorder-1\", .. }");
         assert!(Signer::generate("two words", &mut Seeded::new(&[1; 32], "test", 0)).is_err());
     }
 

@@ -48,6 +48,32 @@ impl Nodes for [Hash] {
     }
 }
 
+/// A tree that grows: its root at each size, without going through what was before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Growing {
+    size: u64,
+    /// Roots of its perfect parts, the largest first.
+    parts: Vec<Hash>,
+}
+
+impl Growing {
+    pub(crate) fn push(&mut self, leaf: Hash) {
+        // What is as large as what is added becomes one with it: as often as the size ends in ones.
+        let equal = self.parts.split_off(self.parts.len() - self.size.trailing_ones() as usize);
+        self.parts.push(equal.iter().rev().fold(leaf, |right, left| Hash::node(left, &right)));
+        self.size += 1;
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn root(&self) -> Hash {
+        let parts = self.parts.iter().copied();
+        parts.rev().reduce(|right, left| Hash::node(&left, &right)).unwrap_or_else(Hash::empty)
+    }
+}
+
 /// The root of a tree of `size` leaves.
 pub fn root(nodes: &(impl Nodes + ?Sized), size: u64) -> Option<Hash> {
     range(nodes, 0, size)
@@ -242,6 +268,15 @@ mod tests {
 
     fn leaves(count: u64) -> Vec<Hash> {
         (0..count).map(|number| Hash::leaf(&number.to_be_bytes())).collect()
+    }
+
+    #[test]
+    fn a_tree_that_grows_has_each_root_on_its_way() {
+        let (leaves, mut growing) = (leaves(530), Growing::default());
+        for size in 0..=leaves.len() {
+            assert_eq!((growing.size(), growing.root()), (size as u64, mth(&leaves[..size])));
+            leaves.get(size).into_iter().for_each(|leaf| growing.push(*leaf));
+        }
     }
 
     /// The test tree of Certificate Transparency's reference implementation.

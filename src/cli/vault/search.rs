@@ -9,6 +9,7 @@ use crate::archive::entry::Resource;
 use crate::archive::epoch::ClassName;
 use crate::archive::search::{Cursor, Query, Wanted};
 use crate::base::time::Stamp;
+use crate::cli::scope::time;
 use crate::cli::text::{clean_line, json};
 use crate::cli::vault::{CustodianArgs, HomeArg, ReasonArgs};
 use crate::seal::receipt::ReceiptState;
@@ -150,11 +151,6 @@ fn line_of_json(hit: &Hit) -> serde_json::Result<String> {
 fn state(text: &str) -> Result<ReceiptState, String> {
     let states = "complete, interrupted, failed, excluded-by-rule, unanswered";
     serde_json::from_value(text.into()).map_err(|_| format!("one of {states}"))
-}
-
-fn time(text: &str) -> Result<Stamp, String> {
-    let whole = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
-    serde_json::from_value(whole.into()).map_err(|_| "write 2026-11-23 or 2026-11-23T21:08:41Z".to_owned())
 }
 
 const UNREADABLE: &str = "its details do not open: the catalog was changed; `sejf vault catalog rebuild`";

@@ -92,7 +92,7 @@ impl Keeper {
             }
             Err(error) => return Err(io("reading", &path)(error)),
         };
-        if cosigner.key().name() != name {
+        if cosigner.verify_key().name() != name {
             return Err(KeeperError::Key { path, source: NoteError::Name });
         }
         Ok(Self { dir: dir.into(), cosigner, logs, turn: Mutex::new(()) })
@@ -100,7 +100,7 @@ impl Keeper {
 
     /// Its public key: for `key` of `[[audit.witness]]`, and for `sejf audit verify --witness-key`.
     pub fn key(&self) -> &CosignerKey {
-        self.cosigner.key()
+        self.cosigner.verify_key()
     }
 
     /// The last checkpoint of a log that was cosigned, with the cosignature.
